@@ -1,0 +1,1 @@
+//! QEMU's command line from the machine: JSON where QEMU takes it, `key=value` with doubled commas elsewhere.

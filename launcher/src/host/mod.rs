@@ -1,0 +1,117 @@
+//! What this machine and pod have: [`HostFacts`], read once through [`numa::HostRoot`].
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use camino::Utf8PathBuf;
+use hugepages::Bytes;
+use ipnet::{Ipv4Net, Ipv6Net};
+use numa::CpuSet;
+use serde::{Deserialize, Serialize};
+
+use crate::net::mac::MacAddr;
+
+/// Everything a plan depends on that is not in the VMI.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostFacts {
+    /// CPUs this pod may use: its cgroup's cpuset and the scheduler's list, intersected.
+    pub cpus: CpuSet,
+    /// NUMA nodes this pod may allocate from, in the same way.
+    pub mems: CpuSet,
+    /// `vendor_id` and flags of the first CPU.
+    pub cpu: CpuIdentity,
+    /// The cgroup's `memory.max`, where there is a limit.
+    pub memory_limit: Option<Bytes>,
+    /// `/dev/kvm` exists. Whether it is fit for a guest is told by running something on it, which no plan does.
+    pub kvm: bool,
+    /// `/dev/vhost-net` exists.
+    pub vhost_net: bool,
+    /// `/dev/net/tun` exists.
+    pub tun: bool,
+    /// The pod's host name.
+    pub hostname: String,
+    /// `/etc/resolv.conf`.
+    pub resolver: Resolver,
+    /// Links of the pod's network namespace, by index.
+    pub links: Vec<Link>,
+    /// The pod's environment, as the device plugins and the kubelet set it.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// Who made the CPU and what it can do.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CpuIdentity {
+    /// `GenuineIntel`, `AuthenticAMD`.
+    pub vendor: String,
+    /// `model name`.
+    pub model_name: String,
+    /// As `/proc/cpuinfo` spells them.
+    pub flags: Vec<String>,
+}
+
+/// `/etc/resolv.conf`, as far as DHCP hands it on.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Resolver {
+    /// `nameserver`, IPv4.
+    pub nameservers: Vec<Ipv4Addr>,
+    /// `nameserver`, IPv6.
+    pub nameservers6: Vec<Ipv6Addr>,
+    /// `search` (or `domain`).
+    pub search: Vec<String>,
+}
+
+/// One network link with its addresses and routes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Interface index.
+    pub index: u32,
+    /// Interface name.
+    pub name: String,
+    /// Hardware address, where it has one of six bytes.
+    pub mac: Option<MacAddr>,
+    /// Bytes a frame's payload may have.
+    pub mtu: u32,
+    /// `IFF_UP`.
+    pub up: bool,
+    /// IPv4 addresses with prefix.
+    pub addresses: Vec<Ipv4Net>,
+    /// IPv6 addresses with prefix, link-local ones included.
+    pub addresses6: Vec<Ipv6Net>,
+    /// IPv4 routes out of this link.
+    pub routes: Vec<Route>,
+}
+
+/// One IPv4 route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// Where it leads; 0.0.0.0/0 for the default route.
+    pub destination: Ipv4Net,
+    /// Next hop; none when on-link.
+    pub gateway: Option<Ipv4Addr>,
+}
+
+/// What is known of one image file before QEMU opens it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageFacts {
+    /// The path that was looked at, in the pod.
+    pub path: Utf8PathBuf,
+    /// A block device, not a file.
+    pub block: bool,
+    /// Format by its first bytes.
+    pub format: ImageFormat,
+    /// Length of the file or device (not the guest's view of a qcow2).
+    pub size: Bytes,
+    /// `O_DIRECT` opens it.
+    pub direct_io: bool,
+    /// Every block of the file is allocated.
+    pub preallocated: bool,
+}
+
+/// How an image is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "QEMU's own names")]
+pub enum ImageFormat {
+    Raw,
+    Qcow2,
+}

@@ -1,0 +1,3 @@
+//! `virt-launcher`.
+
+fn main() {}

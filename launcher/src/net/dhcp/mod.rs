@@ -1,0 +1,1 @@
+//! A DHCPv4 server for one client on one link.

@@ -1,0 +1,10 @@
+//! The pod's NIC becomes the guest's: planned as values, carried out by `link`, `tap`, `nft` and `dhcp`.
+
+pub mod dhcp;
+pub mod link;
+pub mod mac;
+pub mod nft;
+pub mod plan;
+pub mod setup;
+pub mod sysctl;
+pub mod tap;
