@@ -10,6 +10,9 @@ const MSR_IA32_UCODE_REV: u32 = 0x8b;
 const MSR_IA32_CORE_CAPABILITY: u32 = 0xcf;
 const MSR_IA32_ARCH_CAPABILITIES: u32 = 0x10a;
 
+/// The bits of `ARCH_CAPABILITIES` that QEMU 10.0 has names for; it drops the others.
+const NAMED_ARCH_CAPABILITIES: u64 = 0x0d12_e1ff;
+
 /// CPUID 7.0 EDX says which of the capability MSRs exist.
 const CPUID_7_0_EDX_ARCH_CAPABILITIES: u32 = 1 << 29;
 const CPUID_7_0_EDX_CORE_CAPABILITY: u32 = 1 << 30;
@@ -41,7 +44,7 @@ fn supported(kvm: &Kvm) -> Result<CpuId, kvm_ioctls::Error> {
 /// Sets what QEMU sets and aborts over when refused (`kvm_init_msrs`, `kvm_put_msrs`, `kvm_buf_set_msrs`).
 ///
 /// QEMU sets an MSR only where `KVM_GET_MSR_INDEX_LIST` names it, to what `KVM_GET_MSRS` on the system fd
-/// offers, masked by CPUID. Any value that KVM offers it must take, on Intel and on AMD (where it emulates
+/// offers, masked by CPUID and by its own names. Any value that KVM offers it must take, on Intel and on AMD (where it emulates
 /// `ARCH_CAPABILITIES`). Nested VMX and the PMU, which need more, are left alone: a guest boots without.
 pub(super) fn set_msrs(kvm: &Kvm, vcpu: &VcpuFd) -> Result<(), Unfit> {
     let failed = |errno| Unfit::ioctl(Step::Msrs, errno);
@@ -88,13 +91,25 @@ fn offered(kvm: &Kvm) -> Result<Vec<(u32, u64)>, kvm_ioctls::Error> {
         let listed = listed.as_ref()?.as_slice().contains(&index);
         listed.then(|| feature(kvm, index)).flatten()
     };
-    let masked = |index, bit| {
-        let value = if features & bit == 0 { Some(0) } else { offer(index) };
-        (index, value.unwrap_or(0))
+    let masked = |index, bit, mask| {
+        let value = if features & bit == 0 {
+            Some(0)
+        } else {
+            offer(index)
+        };
+        (index, value.unwrap_or(0) & mask)
     };
     let mut msrs = vec![
-        masked(MSR_IA32_ARCH_CAPABILITIES, CPUID_7_0_EDX_ARCH_CAPABILITIES),
-        masked(MSR_IA32_CORE_CAPABILITY, CPUID_7_0_EDX_CORE_CAPABILITY),
+        masked(
+            MSR_IA32_ARCH_CAPABILITIES,
+            CPUID_7_0_EDX_ARCH_CAPABILITIES,
+            NAMED_ARCH_CAPABILITIES,
+        ),
+        masked(
+            MSR_IA32_CORE_CAPABILITY,
+            CPUID_7_0_EDX_CORE_CAPABILITY,
+            u64::MAX,
+        ),
     ];
     msrs.extend(offer(MSR_IA32_UCODE_REV).map(|value| (MSR_IA32_UCODE_REV, value)));
     Ok(msrs)

@@ -4,7 +4,8 @@
 //! [`STEP`], so that a KVM that gives up midway tells how far it came.
 
 /// Guest memory, as address and length: what lies in the low 64 KiB, and a page at the start of two large pages.
-pub(super) const MEMORY: [(u64, usize); 3] = [(0, 0x1_0000), (0x20_0000, 0x1000), (0x40_0000, 0x1000)];
+pub(super) const MEMORY: [(u64, usize); 3] =
+    [(0, 0x1_0000), (0x20_0000, 0x1000), (0x40_0000, 0x1000)];
 /// Guest-physical address where the program starts.
 pub(super) const CODE: u64 = 0x8000;
 /// Top of the stack; the TSS lies above it.

@@ -32,11 +32,11 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// Gives `vm` the program's memory and one vCPU.
-    pub(super) fn new(vm: VmFd) -> Result<Self, Unfit> {
+    /// Gives `vm` memory with `image` in it (addresses are multiples of 8), and one vCPU.
+    pub(super) fn new(vm: VmFd, image: &[(u64, Vec<u8>)]) -> Result<Self, Unfit> {
         let memory: Vec<Region> = guest::MEMORY.map(Region::new).into();
-        for (address, bytes) in guest::image() {
-            write(&memory, address, &bytes);
+        for (address, bytes) in image {
+            write(&memory, *address, bytes);
         }
         for (slot, region) in (0..).zip(&memory) {
             let region = kvm_userspace_memory_region {

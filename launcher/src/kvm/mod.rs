@@ -8,6 +8,8 @@ mod cpu;
 mod guest;
 mod machine;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::time::Duration;
@@ -144,13 +146,13 @@ fn try_out(kvm: &Kvm) -> Result<(), Unfit> {
         return Err(Unfit {
             step: Step::Version,
             reason: if version < 0 {
-                Reason::Ioctl(Errno::from_raw(version.saturating_neg()))
+                Reason::Ioctl(Errno::last())
             } else {
                 Reason::ApiVersion(version)
             },
         });
     }
-    let mut machine = Machine::new(create_vm(kvm)?)?;
+    let mut machine = Machine::new(create_vm(kvm)?, &guest::image())?;
     cpu::set_cpuid(kvm, machine.vcpu())?;
     cpu::set_msrs(kvm, machine.vcpu())?;
     cpu::set_registers(machine.vcpu())?;

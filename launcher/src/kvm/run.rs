@@ -49,7 +49,9 @@ pub(super) fn within(patience: Duration, mut machine: Machine) -> Result<(), Unf
             })
             .map_err(|error| Unfit {
                 step: Step::LongMode,
-                reason: Reason::Probe(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EAGAIN))),
+                reason: Reason::Probe(Errno::from_raw(
+                    error.raw_os_error().unwrap_or(libc::EAGAIN),
+                )),
             })?
     };
     let mut wait = patience;
