@@ -1,6 +1,7 @@
 //! Images that we make, as `qemu-img`, `qemu-io`, `xorriso`, `blkid` and a running QEMU see them.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -429,5 +430,9 @@ fn other_tools_read_the_seed_back_by_either_tree() {
         assert_eq!(read("network-config"), b"version: 2\n");
         let count = std::fs::read_dir(&out).expect("extracted").count();
         assert_eq!(count, 3);
+        if tree == "any" {
+            let metadata = std::fs::metadata(out.join("user-data")).expect("extracted");
+            assert_eq!(metadata.mode() & 0o777, 0o600, "root alone reads it");
+        }
     }
 }
