@@ -99,6 +99,9 @@ pub struct ImageFacts {
     pub block: bool,
     /// Format by its first bytes.
     pub format: ImageFormat,
+    /// A qcow2 whose header names another file (backing or external data file), which QEMU would open.
+    #[serde(default)]
+    pub has_backing: bool,
     /// Length of the file or device (not the guest's view of a qcow2).
     pub size: Bytes,
     /// `O_DIRECT` opens it.
