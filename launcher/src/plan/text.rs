@@ -23,11 +23,13 @@ fn write(out: &mut String, plan: &LaunchPlan) -> fmt::Result {
     for fd in &plan.fds {
         writeln!(out, "  {:>3}  {}", fd.number, open(&fd.open))?;
     }
+    heading(out, "environment")?;
     for (name, value) in &plan.environment {
         writeln!(out, "  {name}={value}")?;
     }
+    heading(out, "before the guest runs")?;
     for step in &plan.before_cont {
-        writeln!(out, "  qmp  {} {}", step.execute, step.arguments)?;
+        writeln!(out, "  {} {}", step.execute, step.arguments)?;
     }
     heading(out, "placement")?;
     placement(out, plan)?;
