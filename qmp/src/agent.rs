@@ -133,7 +133,7 @@ impl Agent {
     /// Connects to the chardev socket of the agent's virtio-serial port. That works whether an agent runs or
     /// not: only a command tells.
     pub async fn connect(path: &Path) -> Result<Self, AgentError> {
-        let stream = UnixStream::connect(path)
+        let stream = crate::session::connect(path)
             .await
             .map_err(|source| AgentError::Connect {
                 path: path.to_owned(),

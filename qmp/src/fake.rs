@@ -19,39 +19,21 @@
 //! # });
 //! ```
 
-use std::{fs::File, io, os::fd::AsRawFd};
+use std::io;
 
-use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncWriteExt, Interest},
-    net::UnixStream,
+use serde_json::{Map, Value, json};
+use tokio::net::UnixStream;
+
+pub use crate::server::Call;
+use crate::{
+    ErrorClass, Event, Version,
+    server::{Connection, Received},
 };
-use vmm_sys_util::sock_ctrl_msg::ScmSocket;
-
-use crate::{Line, Lines};
 
 /// The server's side of one connection.
 #[derive(Debug)]
 pub struct Fake {
-    stream: UnixStream,
-    lines: Lines,
-    rest: Vec<u8>,
-    fds: Vec<File>,
-}
-
-/// A command that the client sent.
-#[derive(Debug)]
-pub struct Call {
-    /// Its name.
-    pub name: String,
-    /// Whether it came by `exec-oob`.
-    pub oob: bool,
-    /// Its arguments; null if it had none.
-    pub arguments: Value,
-    /// Its id; null if it had none.
-    pub id: Value,
-    /// Descriptors that came with it (or just before it).
-    pub fds: Vec<File>,
+    connection: Connection,
 }
 
 impl Fake {
@@ -63,22 +45,20 @@ impl Fake {
 
     /// A server over an accepted connection.
     pub fn new(stream: UnixStream) -> Self {
-        Self {
-            stream,
-            lines: Lines::new(64 << 20),
-            rest: Vec::new(),
-            fds: Vec::new(),
-        }
+        let connection = Connection::new(stream, 64 << 20).taking_fds();
+        Self { connection }
     }
 
     /// Sends the greeting of a QEMU 10.0.2.
     pub async fn greet(&mut self, oob: bool) -> io::Result<()> {
-        let capabilities = if oob { json!(["oob"]) } else { json!([]) };
-        self.line(&json!({"QMP": {
-            "version": {"qemu": {"micro": 2, "minor": 0, "major": 10}, "package": "fake"},
-            "capabilities": capabilities,
-        }}))
-        .await
+        let version = Version {
+            major: 10,
+            minor: 0,
+            micro: 2,
+            package: "fake".to_owned(),
+        };
+        let capabilities: &[&str] = if oob { &["oob"] } else { &[] };
+        self.connection.greet(&version, capabilities).await
     }
 
     /// Greets and answers `qmp_capabilities`, which it returns.
@@ -91,17 +71,10 @@ impl Fake {
 
     /// The next command. `Ok(None)`: the client closed.
     pub async fn next(&mut self) -> io::Result<Option<Call>> {
-        loop {
-            let mut chunk = self.rest.as_slice();
-            let line = self.lines.feed(&mut chunk);
-            let used = self.rest.len() - chunk.len();
-            self.rest.drain(..used);
-            match line {
-                Some(Line::Whole(line)) => return Ok(Some(self.call(&line)?)),
-                Some(Line::TooLong { .. }) => return Err(io::ErrorKind::FileTooLarge.into()),
-                None if !self.fill().await? => return Ok(None),
-                None => {}
-            }
+        match self.connection.next().await? {
+            Received::Call(call) => Ok(Some(call)),
+            Received::Malformed { desc, .. } => Err(io::Error::other(desc)),
+            Received::Closed => Ok(None),
         }
     }
 
@@ -110,9 +83,7 @@ impl Fake {
         for _ in 0..16 {
             tokio::task::yield_now().await;
         }
-        let mut byte = [0; 1];
-        self.rest.is_empty()
-            && matches!(self.stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        self.connection.is_idle()
     }
 
     /// The next command, which must be `name`.
@@ -143,74 +114,30 @@ impl Fake {
 
     /// Answers `call` with success.
     pub async fn reply(&mut self, call: &Call, value: Value) -> io::Result<()> {
-        // QEMU writes the id last.
-        let id = if call.id.is_null() {
-            String::new()
-        } else {
-            format!(", \"id\": {}", call.id)
-        };
-        self.raw(format!("{{\"return\": {value}{id}}}\r\n").as_bytes())
-            .await
+        self.connection.reply(&call.id, &value).await
     }
 
     /// Answers `call` with an error.
     pub async fn fail(&mut self, call: &Call, class: &str, desc: &str) -> io::Result<()> {
-        self.line(&json!({"id": call.id, "error": {"class": class, "desc": desc}}))
-            .await
+        let class = ErrorClass::from(class);
+        self.connection.fail(&call.id, &class, desc).await
     }
 
     /// Sends an event. Null data: none.
     pub async fn event(&mut self, name: &str, data: Value) -> io::Result<()> {
-        let mut event = json!({"event": name, "timestamp": {"seconds": 1, "microseconds": 2}});
-        if !data.is_null() {
-            event["data"] = data;
+        let mut object = Map::new();
+        object.insert("event".to_owned(), name.into());
+        object.insert("data".to_owned(), data);
+        let stamp = json!({"seconds": 1, "microseconds": 2});
+        object.insert("timestamp".to_owned(), stamp);
+        match Event::from_object(object) {
+            Some(event) => self.connection.event(&event).await,
+            None => Err(io::ErrorKind::InvalidInput.into()),
         }
-        self.line(&event).await
     }
 
     /// Sends these bytes as they are.
     pub async fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes).await
-    }
-
-    async fn line(&mut self, value: &Value) -> io::Result<()> {
-        self.raw(format!("{value}\r\n").as_bytes()).await
-    }
-
-    async fn fill(&mut self) -> io::Result<bool> {
-        let mut buffer = [0; 4096];
-        let (count, fd) = self
-            .stream
-            .async_io(Interest::READABLE, || {
-                Fd(self.stream.as_raw_fd())
-                    .recv_with_fd(&mut buffer)
-                    .map_err(io::Error::from)
-            })
-            .await?;
-        self.fds.extend(fd);
-        self.rest.extend_from_slice(&buffer[..count]);
-        Ok(count > 0)
-    }
-
-    fn call(&mut self, line: &[u8]) -> io::Result<Call> {
-        let mut value: Value = serde_json::from_slice(line)?;
-        let oob = value.get("exec-oob").is_some();
-        let name = &value[if oob { "exec-oob" } else { "execute" }];
-        let name = name.as_str().ok_or(io::ErrorKind::InvalidData)?.to_owned();
-        Ok(Call {
-            name,
-            oob,
-            arguments: value["arguments"].take(),
-            id: value["id"].take(),
-            fds: std::mem::take(&mut self.fds),
-        })
-    }
-}
-
-struct Fd(std::os::fd::RawFd);
-
-impl ScmSocket for Fd {
-    fn socket_fd(&self) -> std::os::fd::RawFd {
-        self.0
+        self.connection.raw(bytes).await
     }
 }

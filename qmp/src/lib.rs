@@ -1,7 +1,8 @@
 //! QMP and guest-agent sessions that outlive unknown events, late replies and newer QEMUs.
 //!
 //! [`Session`] speaks QMP over a unix socket, [`Agent`] speaks to the guest agent, [`schema`] reads what a
-//! QEMU says about itself, and [`fake`] is a scripted server for tests. The structs of commands and of
+//! QEMU says about itself, [`server`] is the other
+//! side of a connection, and [`fake`] a scripted server for tests. The structs of commands and of
 //! their replies are `qapi`'s, re-exported here as [`qmp`](mod@crate::qmp) and [`qga`]: nobody else need know the crate.
 //!
 //! ```no_run
@@ -24,6 +25,7 @@ mod line;
 mod message;
 mod queue;
 pub mod schema;
+pub mod server;
 mod session;
 
 pub use agent::{Agent, AgentError};

@@ -9,7 +9,7 @@ use crate::{ErrorClass, Event};
 pub(crate) enum Message {
     Greeting {
         version: Version,
-        oob: bool,
+        capabilities: Vec<String>,
     },
     Event(Event),
     Reply {
@@ -83,9 +83,12 @@ fn read_greeting(greeting: &Value) -> Message {
                 .unwrap_or_default()
                 .to_owned(),
         },
-        oob: greeting["capabilities"]
+        capabilities: greeting["capabilities"]
             .as_array()
-            .is_some_and(|all| all.iter().any(|one| one == "oob")),
+            .into_iter()
+            .flatten()
+            .filter_map(|one| one.as_str().map(str::to_owned))
+            .collect(),
     }
 }
 
@@ -130,10 +133,15 @@ mod tests {
     #[test]
     fn lines_are_what_they_are() {
         let greeting = br#"{"QMP": {"version": {"qemu": {"micro": 2, "minor": 0, "major": 10}, "package": "p"}, "capabilities": ["oob", "new"]}}"#;
-        let Some(Message::Greeting { version, oob }) = parse(greeting) else {
+        let Some(Message::Greeting {
+            version,
+            capabilities,
+        }) = parse(greeting)
+        else {
             panic!("no greeting");
         };
-        assert_eq!((version.to_string().as_str(), oob), ("10.0.2", true));
+        assert_eq!(version.to_string(), "10.0.2");
+        assert_eq!(capabilities, ["oob", "new"]);
         let error = br#"{"id": "1-3", "error": {"class": "New", "desc": "d"}}"#;
         let Some(Message::Reply { id, result }) = parse(error) else {
             panic!("no reply");

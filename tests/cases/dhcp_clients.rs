@@ -1,7 +1,5 @@
 //! Stock DHCP clients against our server, each in a guest's place behind a bridge.
 
-use std::process::Stdio;
-
 use anyhow::Result;
 use launcher::net::dhcp::{DhcpError, Server};
 use nix::sched::{CloneFlags, unshare};
@@ -31,7 +29,7 @@ fn start_udhcpc(rig: &Rig, nic: &str) -> Result<()> {
     ] {
         argv.extend(["-O", option]);
     }
-    rig.in_guest(&argv).stderr(Stdio::null()).spawn()?;
+    rig.in_guest(&argv).spawn()?;
     Ok(())
 }
 
@@ -180,7 +178,7 @@ fn start_dhcpcd(rig: &Rig, more: &[&str]) -> Result<()> {
     let mut argv = vec!["dhcpcd", "-B", "-4", "-f", &config, "-c", &script];
     argv.extend(more);
     argv.push("eth0");
-    rig.in_guest(&argv).stderr(Stdio::null()).spawn()?;
+    rig.in_guest(&argv).spawn()?;
     Ok(())
 }
 
@@ -224,7 +222,9 @@ fn dhcpcd_leases() -> Result<()> {
 fn dhcpcd_is_informed_about_an_address_of_its_own() -> Result<()> {
     let rig = Rig::new()?;
     let events = rig.serve(plan("k6t-eth0"))?;
-    start_dhcpcd(&rig, &["--inform", "10.0.2.50/24"])?;
+    rig.in_guest(&["ip", "addr", "add", "10.0.2.50/24", "dev", "eth0"])
+        .run()?;
+    start_dhcpcd(&rig, &["--inform"])?;
     let call = rig.call(&["INFORM"])?;
     expect_what_dhcpcd_knows(&call);
     call.expect(&[("new_ip_address", "10.0.2.50"), ("new_dhcp_lease_time", "")]);
@@ -260,8 +260,11 @@ fn each_bridge_has_its_own_server() -> Result<()> {
 fn a_flood_and_a_lost_link_pass() -> Result<()> {
     let rig = Rig::new()?;
     let events = rig.serve(plan("k6t-eth0"))?;
+    start_udhcpc(&rig, "eth0")?;
+    rig.call(&["bound"])?;
     rig.flood(vec![1; 400], 20_000)?;
     event(&events, "dhcp.flood")?;
+    signal_udhcpc(&rig, "-KILL")?;
     ip("link set k6t-eth0 down")?;
     ip("link set k6t-eth0 up")?;
     start_udhcpc(&rig, "eth0")?;

@@ -169,21 +169,18 @@ impl Rig {
         }
     }
 
-    /// Sends datagrams to the server from the guest's namespace, as fast as it goes.
+    /// Sends datagrams to the server from the guest's namespace, as fast as it goes. The guest has its lease by then.
     pub(crate) fn flood(&self, datagram: Vec<u8>, count: usize) -> Result<()> {
-        self.in_guest(&["ip", "addr", "add", "10.0.2.9/24", "dev", "eth0"])
-            .run()?;
         let namespace = fs::File::open(format!("/proc/{}/ns/net", self.guest_pid))?;
         let flood = std::thread::spawn(move || -> Result<()> {
             setns(namespace, CloneFlags::CLONE_NEWNET)?;
-            let socket = UdpSocket::bind("10.0.2.9:0")?;
+            let socket = UdpSocket::bind("10.0.2.2:0")?;
             for _ in 0..count {
                 socket.send_to(&datagram, "10.0.2.1:67")?;
             }
             Ok(())
         });
-        flood.join().expect("the flood's thread")?;
-        self.in_guest(&["ip", "addr", "flush", "dev", "eth0"]).run()
+        flood.join().expect("the flood's thread")
     }
 }
 

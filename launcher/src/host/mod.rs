@@ -104,7 +104,7 @@ pub struct ImageFacts {
     pub has_backing: bool,
     /// Length of the file or device (not the guest's view of a qcow2).
     pub size: Bytes,
-    /// `O_DIRECT` opens it.
+    /// `O_DIRECT` opens it, and what a start makes over it.
     pub direct_io: bool,
     /// Every block of the file is allocated.
     pub preallocated: bool,

@@ -1,6 +1,8 @@
 //! The pod's NIC becomes the guest's: planned as values, carried out by `link`, `tap`, `nft` and `dhcp`.
 
+pub mod address;
 pub mod dhcp;
+pub mod error;
 pub mod link;
 pub mod mac;
 pub mod nft;
@@ -8,3 +10,6 @@ pub mod plan;
 pub mod setup;
 pub mod sysctl;
 pub mod tap;
+mod undo;
+mod verify;
+pub mod veth;

@@ -1,5 +1,14 @@
 //! What the guest's network will be: links, addresses, rules and leases as values.
 
+mod decide;
+mod lease;
+mod names;
+mod pod_nic;
+#[cfg(test)]
+mod tests;
+
+pub use decide::plan;
+
 use std::net::Ipv4Addr;
 
 use ipnet::{Ipv4Net, Ipv6Net};

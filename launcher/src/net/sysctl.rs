@@ -1,1 +1,137 @@
-//! placeholder
+//! Forwarding, and loopback addresses on the bridge: planned as values, written through `/proc/sys`.
+
+use std::fs;
+use std::io;
+
+use camino::Utf8PathBuf;
+use numa::HostRoot;
+
+use super::error::NetError;
+use super::plan::NetworkPlan;
+
+/// One kernel setting of this network namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sysctl {
+    /// Below `/proc/sys`, as `net/ipv4/ip_forward`.
+    pub key: String,
+    /// What it shall be.
+    pub value: &'static str,
+}
+
+/// A setting as it was before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Previous {
+    path: Utf8PathBuf,
+    value: String,
+}
+
+/// Settings of the whole namespace: the guest's packets are routed.
+pub fn forwarding(plan: &NetworkPlan) -> Vec<Sysctl> {
+    let v4 = plan.nics.iter().any(|nic| nic.masquerade.guest.is_some());
+    let v6 = plan.nics.iter().any(|nic| nic.masquerade.guest6.is_some());
+    let mut settings = Vec::new();
+    if v4 {
+        settings.push(Sysctl::on("net/ipv4/ip_forward"));
+    }
+    if v6 {
+        settings.push(Sysctl::on("net/ipv6/conf/all/forwarding"));
+    }
+    settings
+}
+
+/// Settings of the bridges, which must exist: a process in the pod reaches the guest at 127.0.0.1.
+pub fn of_bridges(plan: &NetworkPlan) -> Vec<Sysctl> {
+    plan.nics
+        .iter()
+        .filter(|nic| nic.masquerade.guest.is_some())
+        .map(|nic| Sysctl::on(format!("net/ipv4/conf/{}/route_localnet", nic.bridge.name)))
+        .collect()
+}
+
+impl Sysctl {
+    fn on(key: impl Into<String>) -> Self {
+        Self {
+            key: key.into(),
+            value: "1",
+        }
+    }
+
+    /// Writes it where it differs, and returns what it was then.
+    ///
+    /// # Errors
+    ///
+    /// [`NetError::Sysctl`]. A read-only `/proc/sys` is none while it says what is wanted.
+    pub fn apply(&self, root: &HostRoot) -> Result<Option<Previous>, NetError> {
+        let path = self.path(root);
+        let found = self.read(root)?;
+        if found == self.value {
+            return Ok(None);
+        }
+        fs::write(&path, self.value).map_err(|source| self.failed(root, source))?;
+        Ok(Some(Previous { path, value: found }))
+    }
+
+    /// What the kernel says.
+    ///
+    /// # Errors
+    ///
+    /// [`NetError::Sysctl`].
+    pub fn read(&self, root: &HostRoot) -> Result<String, NetError> {
+        fs::read_to_string(self.path(root))
+            .map(|text| text.trim().to_owned())
+            .map_err(|source| self.failed(root, source))
+    }
+
+    fn path(&self, root: &HostRoot) -> Utf8PathBuf {
+        root.proc("sys").join(&self.key)
+    }
+
+    fn failed(&self, root: &HostRoot, source: io::Error) -> NetError {
+        NetError::Sysctl {
+            path: self.path(root),
+            value: self.value.to_owned(),
+            source,
+        }
+    }
+}
+
+impl Previous {
+    /// Writes the old value back.
+    ///
+    /// # Errors
+    ///
+    /// [`NetError::Sysctl`]. That the setting is gone, with its link, is none.
+    pub fn restore(self) -> Result<(), NetError> {
+        match fs::write(&self.path, &self.value) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result.map_err(|source| NetError::Sysctl {
+                path: self.path,
+                value: self.value,
+                source,
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_written_once_and_restored() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = HostRoot::new(Utf8PathBuf::from_path_buf(directory.path().into()).unwrap());
+        let setting = Sysctl::on("net/ipv4/ip_forward");
+        assert!(matches!(setting.apply(&root), Err(NetError::Sysctl { .. })));
+        let path = root.proc("sys/net/ipv4/ip_forward");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "0\n").unwrap();
+        let previous = setting.apply(&root).unwrap().unwrap();
+        assert_eq!(setting.read(&root).unwrap(), "1");
+        assert_eq!(setting.apply(&root).unwrap(), None);
+        previous.clone().restore().unwrap();
+        assert_eq!(setting.read(&root).unwrap(), "0");
+        fs::remove_file(path).unwrap();
+        previous.restore().unwrap();
+    }
+}

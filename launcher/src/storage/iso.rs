@@ -10,7 +10,9 @@ use hadris_iso::joliet::JolietLevel;
 use hadris_iso::read::PathSeparator;
 use hadris_iso::rrip::RripOptions;
 use hadris_iso::write::options::{BaseIsoLevel, CreationFeatures, IsoFormatOptions};
-use hadris_iso::write::{File, InputFiles, IsoCreationError, IsoImageWriter};
+use hadris_iso::write::{
+    InputEntry, InputEntryKind, InputMetadata, InputTree, IsoCreationError, IsoImageWriter,
+};
 
 use super::seed::SeedFile;
 
@@ -42,9 +44,9 @@ pub enum IsoError {
 
 /// An image whose root holds `files`, with `label` for its volume name. Equal arguments give equal bytes.
 pub fn iso(files: &[SeedFile], label: &str) -> Result<Vec<u8>, IsoError> {
-    let files = InputFiles {
+    let files = InputTree {
         path_separator: PathSeparator::ForwardSlash,
-        files: files.iter().map(entry).collect(),
+        entries: files.iter().map(entry).collect(),
     };
     let out = Cursor::new(Vec::new());
     let written = IsoImageWriter::create(out, files, options(label)).map_err(IsoError::Write)?;
@@ -53,10 +55,17 @@ pub fn iso(files: &[SeedFile], label: &str) -> Result<Vec<u8>, IsoError> {
     Ok(image)
 }
 
-fn entry(file: &SeedFile) -> File {
-    File::File {
+/// Seeds hold passwords and keys: where the guest mounts one, root alone reads it.
+fn entry(file: &SeedFile) -> InputEntry {
+    InputEntry {
         name: Arc::new(file.name.to_owned()),
-        contents: file.contents.clone(),
+        kind: InputEntryKind::File(file.contents.clone()),
+        metadata: InputMetadata {
+            mode: Some(0o600),
+            uid: Some(0),
+            gid: Some(0),
+            ..InputMetadata::default()
+        },
     }
 }
 
@@ -158,7 +167,7 @@ mod tests {
         let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(
             hex,
-            "f467a0a9314d1d4c4742813d9ce0e097220fe19140a8a003936cff66b0cebe17"
+            "81f2082a85d92a7aad40683ce97b97c01814eb851a4ff54790dcc47988ac9177"
         );
         assert_eq!(image.len() % SECTOR, 0);
         assert_eq!(&image[16 * SECTOR + 40..][..6], b"cidata");

@@ -72,7 +72,7 @@ pub enum Qcow2Error {
     #[error("a disk of 0 bytes is of no use")]
     Empty,
     /// The L1 table would be longer than QEMU reads.
-    #[error("`{size}` bytes are more than the 2 EiB that qcow2 holds")]
+    #[error("`{size}` bytes are more than the 2 PiB that qcow2 holds")]
     TooLarge {
         /// In bytes.
         size: u64,

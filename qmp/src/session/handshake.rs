@@ -15,7 +15,8 @@ use crate::{
 /// What negotiation leaves behind.
 pub(super) struct Ready {
     pub(super) version: Version,
-    pub(super) oob: bool,
+    /// Offered and wanted.
+    pub(super) enabled: Vec<String>,
     pub(super) lines: Lines,
     /// Bytes read and not yet looked at.
     pub(super) rest: Vec<u8>,
@@ -36,16 +37,20 @@ pub(super) async fn negotiate(
     };
     let (version, offered) = loop {
         match reader.message(counters).await? {
-            Message::Greeting { version, oob } => break (version, oob),
+            Message::Greeting {
+                version,
+                capabilities,
+            } => break (version, capabilities),
             Message::Event(event) => hub.publish(event),
             Message::Reply { id, .. } => drop_reply(&id, counters),
         }
     };
-    let oob = offered && options.oob;
-    let arguments = if oob {
-        json!({"enable": ["oob"]})
-    } else {
+    let wanted = |name: &String| options.enable.contains(name) || (options.oob && name == "oob");
+    let enabled: Vec<String> = offered.into_iter().filter(wanted).collect();
+    let arguments = if enabled.is_empty() {
         json!({})
+    } else {
+        json!({ "enable": enabled })
     };
     let id = format!("{}-0", options.generation);
     let line = message::request("execute", "qmp_capabilities", &arguments, Some(&id))
@@ -58,7 +63,7 @@ pub(super) async fn negotiate(
                 let Reader { lines, rest, .. } = reader;
                 return Ok(Ready {
                     version,
-                    oob,
+                    enabled,
                     lines,
                     rest,
                 });

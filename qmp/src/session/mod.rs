@@ -12,7 +12,7 @@ mod driver;
 mod handshake;
 
 use std::{
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd, OwnedFd},
     path::Path,
     sync::{
         Arc,
@@ -50,6 +50,8 @@ pub struct Options {
     pub generation: u64,
     /// Enable out-of-band commands where the server offers them.
     pub oob: bool,
+    /// Further capabilities to enable where the server offers them.
+    pub enable: Vec<String>,
 }
 
 impl Default for Options {
@@ -59,6 +61,7 @@ impl Default for Options {
             limit: 16 << 20,
             generation: 1,
             oob: true,
+            enable: Vec::new(),
         }
     }
 }
@@ -106,6 +109,7 @@ struct Inner {
     hub: Arc<Hub>,
     counters: Arc<Counters>,
     version: Version,
+    enabled: Vec<String>,
     oob: bool,
     generation: u64,
     next: AtomicU64,
@@ -130,7 +134,7 @@ enum Answer {
 impl Session {
     /// Connects to the listening socket at `path` and begins a session on it.
     pub async fn connect(path: &Path, options: Options) -> Result<Self, ConnectError> {
-        let stream = UnixStream::connect(path)
+        let stream = connect(path)
             .await
             .map_err(|source| ConnectError::Connect {
                 path: path.to_owned(),
@@ -176,7 +180,8 @@ impl Session {
                 hub,
                 counters,
                 version: ready.version,
-                oob: ready.oob,
+                oob: ready.enabled.iter().any(|name| name == "oob"),
+                enabled: ready.enabled,
                 generation: options.generation,
                 next: AtomicU64::new(1),
             }),
@@ -296,6 +301,11 @@ impl Session {
         &self.inner.version
     }
 
+    /// The capabilities that were offered and enabled.
+    pub fn capabilities(&self) -> &[String] {
+        &self.inner.enabled
+    }
+
     /// Whether out-of-band commands can be used.
     pub fn has_oob(&self) -> bool {
         self.inner.oob
@@ -370,6 +380,21 @@ impl Session {
             }),
         }
     }
+}
+
+/// Connects, also where the path is longer than a socket address holds (108 bytes, unix(7)), as paths below
+/// `/var/lib/kubelet/pods` are: the kernel follows `/proc/self/fd` to the directory.
+pub(crate) async fn connect(path: &Path) -> std::io::Result<UnixStream> {
+    const ADDRESS: usize = 107;
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return UnixStream::connect(path).await;
+    };
+    if path.as_os_str().len() <= ADDRESS {
+        return UnixStream::connect(path).await;
+    }
+    let directory = std::fs::File::open(parent)?;
+    let short = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string());
+    UnixStream::connect(short.join(name)).await
 }
 
 /// What `run` needs of a command.

@@ -1,9 +1,19 @@
 //! [`LaunchPlan`]: everything that a run will do, as data. Printed by `plan`, kept as the journal.
 
+mod compose;
+mod fds;
+#[cfg(test)]
+pub(crate) mod fixtures;
+mod text;
+
+use std::collections::BTreeMap;
+
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use crate::machine::board::Accel;
+pub use crate::machine::step::QmpStep;
 use crate::net::plan::NetworkPlan;
 use crate::placement::Placement;
 use crate::pod::PodPaths;
@@ -11,31 +21,57 @@ use crate::refusal::Notice;
 use crate::spec::RebootPolicy;
 use crate::storage::plan::StoragePlan;
 
-/// Everything that will be done for one VM.
+pub use text::text;
+
+/// The shape that this program writes.
+pub const VERSION: u32 = 1;
+
+/// Everything that will be done for one VM. The first five keys are the documented output of `plan`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LaunchPlan {
-    /// Of this type's shape: a newer program reads older plans.
-    pub version: u32,
-    /// `<namespace>_<name>`.
-    pub domain: String,
-    /// `metadata.uid`.
-    pub uid: Uuid,
     /// The program and its arguments.
     pub argv: Vec<String>,
-    /// Open files that `argv` refers to by number.
-    pub fds: Vec<PlannedFd>,
     /// Who runs where.
     pub placement: Placement,
     /// Links, addresses, rules and leases.
     pub network: NetworkPlan,
     /// Images to make and to open.
     pub storage: StoragePlan,
+    /// What the reader should know.
+    pub notices: Vec<Notice>,
+    /// Of this type's shape: a newer program reads older plans.
+    pub version: u32,
+    /// `<namespace>_<name>`.
+    pub domain: String,
+    /// `metadata.uid`.
+    pub uid: Uuid,
+    /// Who runs the guest's instructions.
+    pub accel: Accel,
+    /// Open files that `argv` refers to by number, and QEMU's standard error.
+    pub fds: Vec<PlannedFd>,
+    /// What QEMU's environment has besides the spawner's own.
+    pub environment: BTreeMap<String, String>,
+    /// QMP commands to run between QEMU's start and `cont`, in order.
+    pub before_cont: Vec<QmpStep>,
     /// Where sockets and logs are.
     pub paths: PodPaths,
     /// Start and stop.
     pub lifecycle: LifecyclePlan,
-    /// What the reader should know.
-    pub notices: Vec<Notice>,
+}
+
+/// What a plan depends on besides the VMI and the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Who runs the guest's instructions.
+    pub accel: Accel,
+    /// The program.
+    pub qemu: Utf8PathBuf,
+    /// KubeVirt's directories.
+    pub paths: PodPaths,
+    /// Where `kernelBoot` files are, if not where KubeVirt mounts them.
+    pub kernel_boot_dir: Option<Utf8PathBuf>,
+    /// `--disk NAME=PATH`: local images of container disks.
+    pub disk_paths: BTreeMap<String, Utf8PathBuf>,
 }
 
 /// One fd that QEMU inherits.
@@ -56,7 +92,7 @@ pub enum Open {
         /// Where it is bound.
         path: Utf8PathBuf,
     },
-    /// A regular file opened for appending.
+    /// A regular file opened for appending, and for writing alone: QEMU compares the access mode.
     Log {
         /// The file.
         path: Utf8PathBuf,

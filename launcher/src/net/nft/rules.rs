@@ -1,0 +1,354 @@
+//! The ruleset as values (facts 7.3). Nothing here touches the kernel.
+
+use std::collections::{BTreeSet, HashSet};
+use std::net::IpAddr;
+
+use nftables::batch::Batch;
+use nftables::expr::{
+    Expression, Fib, FibFlag, FibResult, Meta, MetaKey, NamedExpression, Payload, PayloadField,
+    Prefix, SetItem,
+};
+use nftables::schema::{Chain, NfListObject, Nftables, Rule, Table};
+use nftables::stmt::{Match, NAT, Operator, Statement};
+use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
+
+use crate::net::plan::{NetworkPlan, NicPlan};
+use crate::spec::nic::{Port, Protocol};
+
+/// Our table's name, in both families. The shared `nat` is never touched.
+pub const TABLE: &str = "virt_launcher";
+
+/// One of the two address families.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// `ip`.
+    V4,
+    /// `ip6`.
+    V6,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    /// nft's name of it, and of its header.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "ip",
+            Self::V6 => "ip6",
+        }
+    }
+
+    fn nf(self) -> NfFamily {
+        match self {
+            Self::V4 => NfFamily::IP,
+            Self::V6 => NfFamily::IP6,
+        }
+    }
+
+    /// Where a process looks for a service of its own pod.
+    fn loopback(self) -> IpAddr {
+        match self {
+            Self::V4 => IpAddr::from([127, 0, 0, 1]),
+            Self::V6 => std::net::Ipv6Addr::LOCALHOST.into(),
+        }
+    }
+
+    /// What packets from there may have as their source.
+    fn loopback_net(self) -> Expression<'static> {
+        match self {
+            Self::V4 => Expression::Named(NamedExpression::Prefix(Prefix {
+                addr: Box::new(Expression::String("127.0.0.0".into())),
+                len: 8,
+            })),
+            Self::V6 => address(self.loopback()),
+        }
+    }
+}
+
+/// The family's chains and rules without the table itself; none when no guest has an address of the family.
+pub fn table(plan: &NetworkPlan, family: Family) -> Option<Vec<NfListObject<'static>>> {
+    let nics: Vec<Nat<'_>> = plan
+        .nics
+        .iter()
+        .filter_map(|nic| Nat::of(nic, family))
+        .collect();
+    if nics.is_empty() {
+        return None;
+    }
+    let mut objects = Vec::new();
+    if family == Family::V4 {
+        objects.push(chain(family, GUARD));
+    }
+    objects.extend([PREROUTING, OUTPUT, POSTROUTING].map(|base| chain(family, base)));
+    for nic in &nics {
+        objects.extend(nic.guard());
+        objects.extend(nic.prerouting());
+        objects.extend(nic.output());
+        objects.extend(nic.postrouting());
+    }
+    Some(objects)
+}
+
+/// One transaction that leaves the table as planned, whatever it was before (nft(8): adding a table that exists
+/// is no error, so it can be deleted either way).
+pub fn transaction(objects: Vec<NfListObject<'static>>, family: Family) -> Nftables<'static> {
+    let mut batch = Batch::new();
+    batch.add(table_object(family));
+    batch.delete(table_object(family));
+    batch.add(table_object(family));
+    for object in objects {
+        batch.add(object);
+    }
+    batch.to_nftables()
+}
+
+/// A transaction that leaves no table.
+pub(super) fn removal(family: Family) -> Nftables<'static> {
+    let mut batch = Batch::new();
+    batch.add(table_object(family));
+    batch.delete(table_object(family));
+    batch.to_nftables()
+}
+
+fn table_object(family: Family) -> NfListObject<'static> {
+    NfListObject::Table(Table {
+        family: family.nf(),
+        name: TABLE.into(),
+        handle: None,
+    })
+}
+
+/// A base chain: name, type, hook, priority.
+type Base = (&'static str, NfChainType, NfHook, i32);
+
+/// Before conntrack (-200), so that it sees what the guest wrote.
+const GUARD: Base = ("guard", NfChainType::Filter, NfHook::Prerouting, -300);
+const PREROUTING: Base = ("prerouting", NfChainType::NAT, NfHook::Prerouting, -100);
+const OUTPUT: Base = ("output", NfChainType::NAT, NfHook::Output, -100);
+const POSTROUTING: Base = ("postrouting", NfChainType::NAT, NfHook::Postrouting, 100);
+
+fn chain(family: Family, (name, kind, hook, priority): Base) -> NfListObject<'static> {
+    NfListObject::Chain(Chain {
+        family: family.nf(),
+        table: TABLE.into(),
+        name: name.into(),
+        _type: Some(kind),
+        hook: Some(hook),
+        prio: Some(priority),
+        policy: Some(NfChainPolicy::Accept),
+        ..Chain::default()
+    })
+}
+
+/// One interface's NAT in one family.
+struct Nat<'a> {
+    family: Family,
+    pod_link: &'a str,
+    bridge: &'a str,
+    guest: IpAddr,
+    gateway: IpAddr,
+    /// What narrows a rule to the forwarded ports: nothing, or one match a protocol.
+    ports: Vec<Vec<Statement<'static>>>,
+}
+
+impl<'a> Nat<'a> {
+    fn of(nic: &'a NicPlan, family: Family) -> Option<Self> {
+        let (guest, gateway): (IpAddr, IpAddr) = match family {
+            Family::V4 => (
+                nic.masquerade.guest?.addr().into(),
+                nic.bridge.address?.addr().into(),
+            ),
+            Family::V6 => (
+                nic.masquerade.guest6?.addr().into(),
+                nic.bridge.address6?.addr().into(),
+            ),
+        };
+        Some(Self {
+            family,
+            pod_link: &nic.pod_link,
+            bridge: &nic.bridge.name,
+            guest,
+            gateway,
+            ports: port_matches(&nic.masquerade.ports),
+        })
+    }
+
+    /// `route_localnet` on the bridge would let the guest reach what listens on the pod's 127.0.0.1, and send as if
+    /// it were from there. IPv6 drops both by itself (RFC 4291, 2.5.3).
+    fn guard(&self) -> Vec<NfListObject<'static>> {
+        if self.family == Family::V6 {
+            return Vec::new();
+        }
+        ["saddr", "daddr"]
+            .map(|field| {
+                let expr = vec![
+                    meta(MetaKey::Iifname, self.bridge),
+                    self.is(field, Operator::EQ, self.family.loopback_net()),
+                    Statement::Drop(None),
+                ];
+                self.rule(GUARD, expr)
+            })
+            .into()
+    }
+
+    /// From outside to the guest; and from the guest to its pod's own addresses, which are also its.
+    fn prerouting(&self) -> Vec<NfListObject<'static>> {
+        let from_outside = vec![meta(MetaKey::Iifname, self.pod_link)];
+        let from_guest = vec![
+            meta(MetaKey::Iifname, self.bridge),
+            self.is("daddr", Operator::NEQ, address(self.gateway)),
+            local_destination(),
+        ];
+        let mut rules = self.for_ports(PREROUTING, &from_outside, &self.dnat());
+        rules.extend(self.for_ports(PREROUTING, &from_guest, &self.dnat()));
+        rules
+    }
+
+    /// From a process of the pod to the guest, by the loopback address.
+    fn output(&self) -> Vec<NfListObject<'static>> {
+        let to_loopback = [self.is("daddr", Operator::EQ, address(self.family.loopback()))];
+        self.for_ports(OUTPUT, &to_loopback, &self.dnat())
+    }
+
+    /// The guest's packets get the address of the link they leave by; those from loopback the gateway's, since the
+    /// guest would answer to its own loopback.
+    fn postrouting(&self) -> Vec<NfListObject<'static>> {
+        let masquerade = vec![
+            self.is("saddr", Operator::EQ, address(self.guest)),
+            Statement::Masquerade(None),
+        ];
+        let from_loopback = vec![
+            meta(MetaKey::Oifname, self.bridge),
+            self.is("saddr", Operator::EQ, self.family.loopback_net()),
+            Statement::SNAT(Some(to(self.gateway))),
+        ];
+        [masquerade, from_loopback]
+            .map(|expr| self.rule(POSTROUTING, expr))
+            .into()
+    }
+
+    /// One rule for all ports, or one a protocol.
+    fn for_ports(
+        &self,
+        base: Base,
+        matches: &[Statement<'static>],
+        verdict: &Statement<'static>,
+    ) -> Vec<NfListObject<'static>> {
+        self.ports
+            .iter()
+            .map(|ports| {
+                let verdict = std::slice::from_ref(verdict);
+                self.rule(base, [matches, ports, verdict].concat())
+            })
+            .collect()
+    }
+
+    fn dnat(&self) -> Statement<'static> {
+        Statement::DNAT(Some(to(self.guest)))
+    }
+
+    fn rule(&self, (chain, ..): Base, expr: Vec<Statement<'static>>) -> NfListObject<'static> {
+        NfListObject::Rule(Rule {
+            family: self.family.nf(),
+            table: TABLE.into(),
+            chain: chain.into(),
+            expr: expr.into(),
+            ..Rule::default()
+        })
+    }
+
+    /// A comparison of the IP header's address field.
+    fn is(
+        &self,
+        field: &'static str,
+        op: Operator,
+        right: Expression<'static>,
+    ) -> Statement<'static> {
+        payload(self.family.name(), field, op, right)
+    }
+}
+
+/// The ports of each protocol, each once and in order, as nft lists them.
+fn port_matches(ports: &[Port]) -> Vec<Vec<Statement<'static>>> {
+    if ports.is_empty() {
+        return vec![Vec::new()];
+    }
+    [(Protocol::Tcp, "tcp"), (Protocol::Udp, "udp")]
+        .into_iter()
+        .filter_map(|(protocol, name)| {
+            let numbers: BTreeSet<u16> = ports
+                .iter()
+                .filter(|port| port.protocol == protocol)
+                .map(|port| port.port)
+                .collect();
+            let right = one_or_set(numbers)?;
+            Some(vec![payload(name, "dport", Operator::EQ, right)])
+        })
+        .collect()
+}
+
+fn one_or_set(numbers: BTreeSet<u16>) -> Option<Expression<'static>> {
+    let mut numbers: Vec<_> = numbers
+        .into_iter()
+        .map(|number| Expression::Number(number.into()))
+        .collect();
+    if numbers.len() > 1 {
+        let items = numbers.into_iter().map(SetItem::Element).collect();
+        Some(Expression::Named(NamedExpression::Set(items)))
+    } else {
+        numbers.pop()
+    }
+}
+
+fn meta(key: MetaKey, link: &str) -> Statement<'static> {
+    Statement::Match(Match {
+        left: Expression::Named(NamedExpression::Meta(Meta { key })),
+        // nft reads a trailing `*` as a wildcard.
+        right: Expression::String(link.replace('*', "\\*").into()),
+        op: Operator::EQ,
+    })
+}
+
+fn payload(
+    protocol: &'static str,
+    field: &'static str,
+    op: Operator,
+    right: Expression<'static>,
+) -> Statement<'static> {
+    Statement::Match(Match {
+        left: Expression::Named(NamedExpression::Payload(Payload::PayloadField(
+            PayloadField {
+                protocol: protocol.into(),
+                field: field.into(),
+            },
+        ))),
+        right,
+        op,
+    })
+}
+
+/// The destination is an address of this pod.
+fn local_destination() -> Statement<'static> {
+    Statement::Match(Match {
+        left: Expression::Named(NamedExpression::Fib(Fib {
+            result: FibResult::Type,
+            flags: HashSet::from([FibFlag::Daddr]),
+        })),
+        right: Expression::String("local".into()),
+        op: Operator::EQ,
+    })
+}
+
+fn address(ip: IpAddr) -> Expression<'static> {
+    Expression::String(ip.to_string().into())
+}
+
+fn to(ip: IpAddr) -> NAT<'static> {
+    NAT {
+        addr: Some(address(ip)),
+        family: None,
+        port: None,
+        flags: None,
+    }
+}

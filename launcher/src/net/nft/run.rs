@@ -1,0 +1,196 @@
+//! The ruleset carried out and read back, through the `nft` binary.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use nftables::schema::Nftables;
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use super::rules::{self, Family, TABLE};
+use crate::net::error::NetError;
+use crate::net::plan::NetworkPlan;
+use crate::net::undo::Undo;
+
+/// Far more than a transaction takes, which is milliseconds.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Makes the planned tables, each family's in one transaction. A table that is as planned is left alone.
+///
+/// # Errors
+///
+/// The first family's failure; `done` has what was made before it.
+pub async fn apply(plan: &NetworkPlan) -> Result<(), NetError> {
+    apply_noting(plan, &mut Vec::new()).await
+}
+
+/// As [`apply`], noting what is to be undone.
+pub(in crate::net) async fn apply_noting(
+    plan: &NetworkPlan,
+    done: &mut Vec<Undo>,
+) -> Result<(), NetError> {
+    for family in Family::ALL {
+        let Some(objects) = rules::table(plan, family) else {
+            continue;
+        };
+        let wanted = normal(serde_json::to_value(&objects).map_err(NetError::NftOutput)?);
+        let found = list(family).await?;
+        if found.map(normal).as_ref() == Some(&wanted) {
+            continue;
+        }
+        run(&rules::transaction(objects, family)).await?;
+        done.push(Undo::DeleteTable(family));
+    }
+    Ok(())
+}
+
+/// Deletes our table of one family; that there is none is no error.
+///
+/// # Errors
+///
+/// [`NetError::NftSpawn`], [`NetError::Nft`].
+pub async fn delete(family: Family) -> Result<(), NetError> {
+    run(&rules::removal(family)).await
+}
+
+/// Chains and rules of our table as `nft` lists them; none when there is no table.
+///
+/// # Errors
+///
+/// [`NetError::NftSpawn`], [`NetError::Nft`], [`NetError::NftOutput`].
+pub async fn list(family: Family) -> Result<Option<Value>, NetError> {
+    let arguments = ["-j", "list", "table", family.name(), TABLE];
+    let output = spawn(&arguments, &[]).await?;
+    if !output.status.success() {
+        // nft has one exit code for everything: only the text tells that there is no table (strerror of ENOENT).
+        let failed = failure(&output);
+        return match &failed {
+            NetError::Nft { message, .. } if message.contains("No such file") => Ok(None),
+            _ => Err(failed),
+        };
+    }
+    let mut listing: Value = serde_json::from_slice(&output.stdout).map_err(NetError::NftOutput)?;
+    let objects = listing["nftables"].as_array_mut().map(std::mem::take);
+    let rules = objects
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|object| object.get("chain").is_some() || object.get("rule").is_some())
+        .collect();
+    Ok(Some(Value::Array(rules)))
+}
+
+/// Reads back that each planned table is there with as many rules in each chain as planned.
+///
+/// Versions of `nft` may spell the same rule differently, so its text is not compared.
+///
+/// # Errors
+///
+/// [`NetError::NotAsPlanned`], and those of [`list`].
+pub async fn verify(plan: &NetworkPlan) -> Result<(), NetError> {
+    for family in Family::ALL {
+        let Some(objects) = rules::table(plan, family) else {
+            continue;
+        };
+        let wanted = count(&serde_json::to_value(&objects).map_err(NetError::NftOutput)?);
+        let found = list(family).await?.as_ref().map(count).unwrap_or_default();
+        if found != wanted {
+            return Err(NetError::NotAsPlanned {
+                what: format!("rules a chain of table `{} {TABLE}`", family.name()),
+                found: format!("{found:?}"),
+                wanted: format!("{wanted:?}"),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Rules of each chain by its name.
+fn count(objects: &Value) -> BTreeMap<String, usize> {
+    let mut chains = BTreeMap::new();
+    for object in objects.as_array().into_iter().flatten() {
+        if let Some(name) = object["chain"]["name"].as_str() {
+            chains.entry(name.to_owned()).or_default();
+        }
+        if let Some(chain) = object["rule"]["chain"].as_str() {
+            *chains.entry(chain.to_owned()).or_default() += 1;
+        }
+    }
+    chains
+}
+
+/// Without handles, and lists of one as their element: how nft 1.0.6 lists what it was given.
+fn normal(value: Value) -> Value {
+    match value {
+        Value::Array(items) => Value::Array(items.into_iter().map(normal).collect()),
+        Value::Object(fields) => fields
+            .into_iter()
+            .filter(|(name, _)| name != "handle")
+            .map(|(name, value)| match value {
+                Value::Array(mut items) if name == "flags" && items.len() == 1 => {
+                    (name, items.remove(0))
+                }
+                value => (name, normal(value)),
+            })
+            .collect(),
+        other => other,
+    }
+}
+
+async fn run(commands: &Nftables<'_>) -> Result<(), NetError> {
+    let input = serde_json::to_vec(commands).map_err(NetError::NftOutput)?;
+    let output = spawn(&["-j", "-f", "-"], &input).await?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(failure(&output))
+    }
+}
+
+async fn spawn(arguments: &[&str], input: &[u8]) -> Result<Output, NetError> {
+    let talk = async {
+        let mut child = start("nft", arguments).or_else(|error| {
+            // The usual place is not on everybody's PATH.
+            if error.kind() == io::ErrorKind::NotFound {
+                start("/usr/sbin/nft", arguments)
+            } else {
+                Err(error)
+            }
+        })?;
+        if let Some(mut stdin) = child.stdin.take() {
+            match stdin.write_all(input).await {
+                // It ended early: its exit status and message say why.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                result => result?,
+            }
+        }
+        child.wait_with_output().await
+    };
+    let timed_out = |_| io::Error::from(io::ErrorKind::TimedOut);
+    tokio::time::timeout(DEADLINE, talk)
+        .await
+        .unwrap_or_else(|elapsed| Err(timed_out(elapsed)))
+        .map_err(NetError::NftSpawn)
+}
+
+fn start(program: &str, arguments: &[&str]) -> io::Result<tokio::process::Child> {
+    Command::new(program)
+        .args(arguments)
+        // Its messages are read above.
+        .env("LC_ALL", "C")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+}
+
+fn failure(output: &Output) -> NetError {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    NetError::Nft {
+        status: output.status.to_string(),
+        message: stderr.lines().next().unwrap_or("no message").to_owned(),
+    }
+}

@@ -1,0 +1,96 @@
+//! What was asked is read back from the kernel.
+
+use numa::HostRoot;
+
+use super::error::NetError;
+use super::link::Netlink;
+use super::nft;
+use super::plan::{NetworkPlan, NicPlan};
+use super::setup::addresses;
+use super::sysctl;
+
+/// Reads back links, addresses, settings and rules.
+///
+/// # Errors
+///
+/// Everything that is not as planned.
+pub async fn verify(plan: &NetworkPlan) -> Result<(), Vec<NetError>> {
+    let netlink = Netlink::open().map_err(|error| vec![error])?;
+    let (linked, ruled) = tokio::join!(links(&netlink, plan), nft::verify(plan));
+    let failures: Vec<NetError> = [linked, settings(plan), ruled]
+        .into_iter()
+        .filter_map(Result::err)
+        .collect();
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(failures)
+    }
+}
+
+fn settings(plan: &NetworkPlan) -> Result<(), NetError> {
+    let root = HostRoot::default();
+    let mut all = sysctl::forwarding(plan);
+    all.extend(sysctl::of_bridges(plan));
+    for setting in all {
+        let found = setting.read(&root)?;
+        if found != setting.value {
+            return Err(NetError::NotAsPlanned {
+                what: setting.key,
+                found,
+                wanted: setting.value.to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Every bridge is there and up with its addresses, and its tap is on it.
+pub(super) async fn links(netlink: &Netlink, plan: &NetworkPlan) -> Result<(), NetError> {
+    for nic in &plan.nics {
+        bridge(netlink, nic).await?;
+    }
+    Ok(())
+}
+
+async fn bridge(netlink: &Netlink, nic: &NicPlan) -> Result<(), NetError> {
+    let bridge = netlink.must_find(&nic.bridge.name).await?;
+    bridge.must_be_bridge(&nic.bridge, nic.mtu)?;
+    let tap = netlink.must_find(&nic.tap.name).await?;
+    must_be(
+        &tap.name,
+        "its bridge's index",
+        tap.controller,
+        Some(bridge.index),
+    )?;
+    must_be(&tap.name, "its MTU", tap.mtu, nic.mtu)?;
+    for link in [&bridge, &tap] {
+        must_be(&link.name, "that it is up", link.up, true)?;
+    }
+    let links = netlink.links().await?;
+    let read = links.iter().find(|link| link.index == bridge.index);
+    for wanted in addresses(nic) {
+        let has = read.is_some_and(|link| match wanted {
+            ipnet::IpNet::V4(net) => link.addresses.contains(&net),
+            ipnet::IpNet::V6(net) => link.addresses6.contains(&net),
+        });
+        must_be(&bridge.name, &format!("that it has `{wanted}`"), has, true)?;
+    }
+    Ok(())
+}
+
+fn must_be<T: PartialEq + std::fmt::Debug>(
+    link: &str,
+    property: &str,
+    found: T,
+    wanted: T,
+) -> Result<(), NetError> {
+    if found == wanted {
+        return Ok(());
+    }
+    Err(NetError::NotAsPlanned {
+        what: format!("link {link}: {property}"),
+        found: format!("{found:?}"),
+        wanted: format!("{wanted:?}"),
+    })
+}

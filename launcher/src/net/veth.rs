@@ -1,0 +1,117 @@
+//! The NIC of a pod that a local run makes: a veth pair, one end on the machine, the other in the pod's namespace.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use ipnet::{IpNet, Ipv4Net};
+use rtnetlink::LinkUnspec;
+
+use super::address::PodBlock;
+use super::error::NetError;
+use super::link::{Netlink, State};
+use super::mac::MacAddr;
+use super::undo::{self, Undo};
+
+/// Both ends of a local pod's NIC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodNic {
+    /// The machine's end.
+    pub host_link: String,
+    /// The machine's address, the pod's gateway.
+    pub host: Ipv4Net,
+    /// The pod's end.
+    pub pod_link: String,
+    /// The pod's hardware address, which becomes the guest's.
+    pub mac: MacAddr,
+    /// The pod's address.
+    pub pod: Ipv4Net,
+    /// Of both ends.
+    pub mtu: u32,
+}
+
+impl PodNic {
+    /// `eth0` of a pod with the block's addresses.
+    pub fn new(block: PodBlock, mtu: u32) -> Self {
+        Self {
+            host_link: block.link_name(),
+            host: block.host(),
+            pod_link: "eth0".to_owned(),
+            mac: block.mac(),
+            pod: block.pod(),
+            mtu,
+        }
+    }
+}
+
+/// A network namespace.
+#[derive(Debug, Clone, Copy)]
+pub enum NetNs<'a> {
+    /// That of a process.
+    Pid(u32),
+    /// An open `/proc/<pid>/ns/net`.
+    Fd(BorrowedFd<'a>),
+}
+
+/// Makes the pair between this namespace and the pod's, and brings the machine's end up with its address.
+///
+/// # Errors
+///
+/// [`NetError::Undone`]: the pair is gone again. [`NetError::Link`] when it could not be made.
+pub async fn pod_nic(nic: &PodNic, pod: NetNs<'_>) -> Result<(), NetError> {
+    let netlink = Netlink::open()?;
+    let peer = LinkUnspec::new_with_name(&nic.pod_link)
+        .address(nic.mac.0.to_vec())
+        .mtu(nic.mtu);
+    let peer = match pod {
+        NetNs::Pid(pid) => peer.setns_by_pid(pid),
+        NetNs::Fd(fd) => peer.setns_by_fd(fd.as_raw_fd()),
+    };
+    netlink
+        .add_veth(&nic.host_link, nic.mtu, peer.build())
+        .await?;
+    let configured = match netlink.must_find(&nic.host_link).await {
+        Ok(link) => {
+            let host = IpNet::V4(nic.host);
+            netlink
+                .ensure_address(&nic.host_link, link.index, host)
+                .await
+        }
+        Err(error) => Err(error),
+    };
+    match configured {
+        Ok(_) => Ok(()),
+        Err(cause) => Err(NetError::Undone {
+            cause: Box::new(cause),
+            undo: undo::all(&netlink, vec![Undo::DeleteLink(nic.host_link.clone())]).await,
+        }),
+    }
+}
+
+/// Deletes the pair by the machine's end, in this namespace; that it is gone is no error.
+///
+/// # Errors
+///
+/// [`NetError::Link`].
+pub async fn delete_pod_nic(host_link: &str) -> Result<(), NetError> {
+    Netlink::open()?.delete(host_link).await
+}
+
+/// Within the pod's namespace: `lo` and the pod's end up, with its address and the default route.
+///
+/// # Errors
+///
+/// [`NetError::Missing`], [`NetError::Link`]. What was done stays: the namespace goes with the pod.
+pub async fn configure_inside(nic: &PodNic) -> Result<(), NetError> {
+    let netlink = Netlink::open()?;
+    let loopback = netlink.must_find("lo").await?;
+    netlink.set("lo", loopback.index, State::up()).await?;
+    let link = netlink.must_find(&nic.pod_link).await?;
+    netlink.set(&nic.pod_link, link.index, State::up()).await?;
+    let address = IpNet::V4(nic.pod);
+    netlink
+        .ensure_address(&nic.pod_link, link.index, address)
+        .await?;
+    let gateway = nic.host.addr();
+    netlink
+        .set_default_route(&nic.pod_link, link.index, gateway)
+        .await
+}
