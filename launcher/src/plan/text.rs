@@ -126,10 +126,18 @@ fn network(out: &mut String, nic: &NicPlan) -> fmt::Result {
         writeln!(out, "    every port is forwarded")?;
     }
     for port in &nic.masquerade.ports {
-        writeln!(out, "    port {}/{:?} is forwarded", port.port, port.protocol)?;
+        writeln!(
+            out,
+            "    port {}/{:?} is forwarded",
+            port.port, port.protocol
+        )?;
     }
     if let Some(dhcp) = &nic.dhcp {
-        writeln!(out, "    dhcp on {}: {} as {}", dhcp.link, dhcp.address, dhcp.hostname)?;
+        writeln!(
+            out,
+            "    dhcp on {}: {} as {}",
+            dhcp.link, dhcp.address, dhcp.hostname
+        )?;
     }
     Ok(())
 }

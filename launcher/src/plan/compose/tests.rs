@@ -75,7 +75,7 @@ fn masquerade_with_overlay_and_seed() {
 #[test]
 fn tcg() {
     let mut spec = masquerade_spec();
-    spec.cpu.features = vec![feature("hv-relaxed", "on", FeaturePolicy::Require)];
+    spec.cpu.features = vec![feature("hv-relaxed", "on", FeaturePolicy::Force)];
     golden("tcg", &spec, masquerade_storage(&spec), Accel::Tcg);
 }
 
@@ -156,9 +156,9 @@ fn named_cpu_with_features_and_hyperv() {
         feature("avx2", "on", FeaturePolicy::Optional),
         feature("amx-tile", "on", FeaturePolicy::Optional),
         feature("x2apic", "off", FeaturePolicy::Disable),
-        feature("hv-relaxed", "on", FeaturePolicy::Require),
-        feature("hv-spinlocks", "4096", FeaturePolicy::Require),
-        feature("hv-vendor-id", "KubeVirt", FeaturePolicy::Require),
+        feature("hv-relaxed", "on", FeaturePolicy::Force),
+        feature("hv-spinlocks", "4096", FeaturePolicy::Force),
+        feature("hv-vendor-id", "KubeVirt", FeaturePolicy::Force),
     ];
     golden("named-cpu", &spec, StoragePlan::default(), Accel::Kvm);
 }
@@ -240,15 +240,21 @@ fn every_violation_comes_at_once() {
     spec.disks[0].cache = Some(Cache::None);
     spec.disks[1].cache = Some(Cache::WriteBack);
     spec.disks[1].io = Some(Io::Native);
+    spec.nics = vec![
+        nic(0, "linked", NicModel::Virtio),
+        nic(1, "unlinked", NicModel::Virtio),
+    ];
     let mut storage = fixtures::storage(&spec);
     storage.disks[0].direct_io = Some(false);
     storage.disks.pop();
     let mut facts = fixtures::facts();
     facts.memory_limit = Some(hugepages::Bytes(1 << 30));
+    let mut network = fixtures::network(&spec);
+    network.nics.pop();
     let refusal = LaunchPlan::compose(
         &spec,
         &facts,
-        fixtures::network(&spec),
+        network,
         storage,
         &fixtures::options(Accel::Kvm),
     )
@@ -285,9 +291,13 @@ fn a_place_that_the_guest_lacks_is_refused() {
         for (nic, index) in chosen.nics.iter_mut().zip(kept) {
             nic.pci_address = address(wishes[*index]);
         }
-        compose(&chosen, StoragePlan::default(), &fixtures::options(Accel::Kvm))
-            .unwrap_err()
-            .to_string()
+        compose(
+            &chosen,
+            StoragePlan::default(),
+            &fixtures::options(Accel::Kvm),
+        )
+        .unwrap_err()
+        .to_string()
     };
     let refusals = [refuse(&[0, 1]), refuse(&[2, 3, 4, 5, 6, 7])];
     insta::assert_snapshot!("addresses", refusals.join("\n"));
