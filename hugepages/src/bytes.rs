@@ -31,7 +31,7 @@ impl Bytes {
 
     /// Whether it is a whole number of `unit`s.
     pub fn is_multiple_of(self, unit: Self) -> bool {
-        unit.0 != 0 && self.0 % unit.0 == 0
+        unit.0 != 0 && self.0.is_multiple_of(unit.0)
     }
 }
 
@@ -39,7 +39,7 @@ impl fmt::Display for Bytes {
     /// The largest binary unit that divides it: `512Mi`, `1536Ki`, `1000`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (shift, suffix) in [(40, "Ti"), (30, "Gi"), (20, "Mi"), (10, "Ki")] {
-            if self.0 != 0 && self.0 % (1 << shift) == 0 {
+            if self.0 != 0 && self.0.is_multiple_of(1 << shift) {
                 return write!(f, "{}{suffix}", self.0 >> shift);
             }
         }

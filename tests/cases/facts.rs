@@ -14,7 +14,8 @@ fn fixture(name: &str) -> HostRoot {
 }
 
 fn facts(root: &HostRoot) -> HostFacts {
-    HostFacts::read(root, links_from(root).unwrap()).unwrap()
+    let links = links_from(root).expect("links can be read");
+    HostFacts::read(root, links).expect("facts can be read")
 }
 
 const FIXTURES: [&str; 4] = ["laptop", "one-node", "two-node", "cgroup-v1"];
@@ -85,8 +86,8 @@ fn huge_page_limits_come_from_the_control_group() {
 
 /// A copy of a fixture that a test may spoil; removed with its first part.
 fn copy(name: &str) -> (tempfile::TempDir, HostRoot, Utf8PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = Utf8PathBuf::from_path_buf(directory.path().join(name)).unwrap();
+    let directory = tempfile::tempdir().expect("this test needs a temporary directory");
+    let path = Utf8PathBuf::from_path_buf(directory.path().join(name)).expect("its path is UTF-8");
     let from = fixture(name);
     let done = std::process::Command::new("cp")
         .args(["-a", from.path().as_str(), path.as_str()])

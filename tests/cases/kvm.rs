@@ -21,7 +21,7 @@ fn qemu_starts_with_cpu_host() -> Result<(), String> {
     let quit = b"{\"execute\": \"qmp_capabilities\"}\n{\"execute\": \"quit\"}\n";
     // A QEMU that died already does not read it: its exit status tells.
     let _ = qemu.stdin.take().map(|mut stdin| stdin.write_all(quit));
-    let output = qemu.wait_with_output().unwrap();
+    let output = qemu.wait_with_output().expect("QEMU can be waited for");
     if output.status.success() {
         Ok(())
     } else {

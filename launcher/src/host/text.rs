@@ -30,8 +30,8 @@ fn write_facts(out: &mut String, facts: &HostFacts) -> fmt::Result {
         line(device, &if there { "there" } else { "absent" })?;
     }
     let resolver = &facts.resolver;
-    let servers = joined(&resolver.nameservers).into_iter();
-    let servers: Vec<String> = servers.chain(joined(&resolver.nameservers6)).collect();
+    let servers = words(&resolver.nameservers).chain(words(&resolver.nameservers6));
+    let servers: Vec<String> = servers.collect();
     line("name servers", &Or(&servers.join(" "), "none"))?;
     line("search", &Or(&resolver.search.join(" "), "none"))?;
     line(
@@ -47,9 +47,8 @@ fn write_facts(out: &mut String, facts: &HostFacts) -> fmt::Result {
     Ok(())
 }
 
-fn joined<T: Display>(items: &[T]) -> Option<String> {
-    let words: Vec<String> = items.iter().map(ToString::to_string).collect();
-    (!words.is_empty()).then(|| words.join(" "))
+fn words<T: Display>(items: &[T]) -> impl Iterator<Item = String> + '_ {
+    items.iter().map(ToString::to_string)
 }
 
 /// The text, or a word for its absence.
@@ -89,10 +88,8 @@ impl Display for LinkLine<'_> {
         if let Some(mac) = link.mac {
             write!(f, ", {mac}")?;
         }
-        for addresses in [joined(&link.addresses), joined(&link.addresses6)] {
-            if let Some(addresses) = addresses {
-                write!(f, ", {addresses}")?;
-            }
+        for address in words(&link.addresses).chain(words(&link.addresses6)) {
+            write!(f, ", {address}")?;
         }
         Ok(())
     }
