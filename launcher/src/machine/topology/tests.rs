@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
+use crate::machine::device::Wish;
 
 fn device(id: &str, connect: Connect, nic: bool) -> Device {
     Device {
