@@ -11,6 +11,8 @@ use launcher::storage::lock::{Access, locked};
 use launcher::storage::plan::{DiskImage, Layer, Make, StoragePlan};
 use launcher::storage::prepare::prepare;
 use launcher::storage::{StorageError, seed};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -368,6 +370,52 @@ fn qemu_opens_every_chain() {
     prepare(&plan).unwrap_or_else(|error| panic!("nobody has them now: {error}"));
 }
 
+/// A loop device, detached when the test ends.
+struct Loop(String);
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        run("losetup", &["--detach", &self.0]);
+    }
+}
+
+#[test]
+fn a_block_device_is_told_from_a_file() {
+    let (_guard, root) = directory();
+    let path = root.join("disk.img");
+    image(&path, ImageFormat::Raw, &[0; 1 << 20]);
+    let attached = Loop(
+        run("losetup", &["--find", "--show", path.as_str()])
+            .trim()
+            .to_owned(),
+    );
+    let mut top = layer(Utf8Path::new(&attached.0), ImageFormat::Raw);
+    let plan = |top: &Layer| StoragePlan {
+        make: Vec::new(),
+        disks: vec![disk("data", top.clone(), None)],
+    };
+    let failed = prepare(&plan(&top)).expect_err("planned as a file");
+    let told = failed.to_string();
+    assert!(
+        told.ends_with("is a block device, not a regular file"),
+        "{told}"
+    );
+    top.block = true;
+    prepare(&plan(&top)).unwrap_or_else(|error| panic!("{error}"));
+    let mut arguments = Vec::new();
+    arguments.extend(blockdev("data", &top, false, None));
+    arguments.extend(device("data"));
+    let mut qemu = Qemu::start(&arguments);
+    let disks = qemu.execute("query-block");
+    let size = disks[0]["inserted"]["image"]["virtual-size"].as_u64();
+    assert_eq!(size, Some(1 << 20));
+    assert!(matches!(
+        &prepare(&plan(&top)).expect_err("in use").errors[..],
+        [StorageError::InUse { .. }]
+    ));
+    qemu.quit();
+}
+
 #[test]
 fn an_image_that_a_qemu_holds_is_seen_to_be_in_use() {
     let (_guard, root) = directory();
@@ -393,6 +441,53 @@ fn an_image_that_a_qemu_holds_is_seen_to_be_in_use() {
         qemu.quit();
         assert!(!ask(Access::Read) && !ask(Access::Write), "released");
     }
+}
+
+/// A tmpfs of 128 KiB that this thread, and those it starts, alone see.
+fn small_file_system(at: &Utf8Path) {
+    let private = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
+    unshare(CloneFlags::CLONE_NEWNS).expect("this test needs root");
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).expect("private");
+    std::fs::create_dir(at).expect("writable");
+    let (kind, options) = (Some("tmpfs"), Some("size=128k"));
+    mount(kind, at.as_std_path(), kind, MsFlags::empty(), options).expect("a tmpfs");
+}
+
+#[test]
+fn a_full_and_a_read_only_file_system_are_told_as_such() {
+    let (_guard, root) = directory();
+    let small = root.join("small");
+    small_file_system(&small);
+    let seed = Make::NoCloudIso {
+        path: small.join("seeds/noCloud.iso"),
+        meta_data: "{}".into(),
+        user_data: seed::encode(&[b'#'; 300_000]),
+        network_data: None,
+    };
+    let disk = Make::EmptyQcow2 {
+        path: root.join("elsewhere/empty.qcow2"),
+        size: Bytes::GIB,
+    };
+    let plan = StoragePlan {
+        make: vec![disk, seed],
+        disks: Vec::new(),
+    };
+    let told = |plan| {
+        let failed = prepare(plan).expect_err("no room");
+        assert!(failed.left_behind.is_empty());
+        failed.to_string().replace(root.as_str(), "ROOT")
+    };
+    insta::assert_snapshot!(told(&plan), @"cannot write `ROOT/small/seeds/noCloud.iso.new`: No space left on device (os error 28); free some space there");
+    let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    let none = None::<&str>;
+    mount(none, small.as_std_path(), none, read_only, none).expect("remounted");
+    insta::assert_snapshot!(told(&plan), @"cannot create the directory `ROOT/small/seeds`: Read-only file system (os error 30); mount the file system writable");
+    let names = |at: &Utf8Path| std::fs::read_dir(at).expect("readable").count();
+    assert_eq!(
+        (names(&root), names(&small)),
+        (1, 0),
+        "nothing of ours stays"
+    );
 }
 
 #[test]

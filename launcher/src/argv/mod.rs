@@ -37,7 +37,8 @@ impl Argv {
     }
 
     fn json(&mut self, name: &str, object: &impl Serialize) {
-        let text = serde_json::to_string(object).expect("keys are strings and nothing is written elsewhere");
+        let text = serde_json::to_string(object)
+            .expect("keys are strings and nothing is written elsewhere");
         self.text(name, text);
     }
 

@@ -1,5 +1,16 @@
 //! What this machine and pod have: [`HostFacts`], read once through [`numa::HostRoot`].
 
+mod cpuinfo;
+mod environment;
+mod links;
+mod read;
+mod resolver;
+mod text;
+
+pub use links::links_from;
+pub use read::FactsError;
+pub use text::text;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 

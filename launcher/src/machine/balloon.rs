@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::machine::device::Device;
-use crate::machine::virtio::Virtio;
 use crate::machine::step::QmpStep;
+use crate::machine::virtio::Virtio;
 
 /// How often the guest reports its memory (facts 4.0), in seconds.
 const STATS_PERIOD: u32 = 10;

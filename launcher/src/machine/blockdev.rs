@@ -5,7 +5,7 @@ use camino::Utf8Path;
 use crate::host::ImageFormat;
 use crate::machine::device::Props;
 use crate::refusal::{Notice, Violation};
-use crate::spec::disk::{Cache, Disk, DiskKind, Io};
+use crate::spec::disk::{Cache, Disk, DiskKind, Io, Source};
 use crate::storage::plan::{DiskImage, Layer};
 
 /// What a disk's device plugs its drive into.
@@ -63,7 +63,13 @@ pub fn backend(
             read_only: true,
             ..open
         };
-        push_layer(&mut nodes, &format!("disk{index}-backing"), layer, None, below)
+        push_layer(
+            &mut nodes,
+            &format!("disk{index}-backing"),
+            layer,
+            None,
+            below,
+        )
     });
     let node = push_layer(&mut nodes, &format!("disk{index}"), top, backing, open);
     Ok(Backend {
@@ -150,10 +156,13 @@ fn cache_mode(
         (Some(Cache::WriteThrough), _) | (None, Some(false)) => Ok(CacheMode::WriteThrough),
         (Some(Cache::WriteBack), _) => Ok(CacheMode::WriteBack),
         (None, None) => {
-            notices.push(Notice::new(
-                disk.path.clone(),
-                "whether `O_DIRECT` opens the image could not be tried: cache `writethrough`, which always works",
-            ));
+            // Nobody minds how a seed is read.
+            if !matches!(disk.source, Source::CloudInitNoCloud(_)) {
+                notices.push(Notice::new(
+                    disk.path.clone(),
+                    "whether `O_DIRECT` opens the image could not be tried: cache `writethrough`, which always works",
+                ));
+            }
             Ok(CacheMode::WriteThrough)
         }
     }
@@ -170,5 +179,98 @@ fn aio(disk: &Disk, image: &DiskImage, top: &Layer, cache: CacheMode) -> Result<
         Some(io) => Ok(io),
         None if cache == CacheMode::None && (top.block || image.preallocated) => Ok(Io::Native),
         None => Ok(Io::Threads),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixtures;
+    use crate::spec::disk::Bus;
+
+    fn image(direct_io: Option<bool>, preallocated: bool) -> DiskImage {
+        DiskImage {
+            name: "d".to_owned(),
+            top: Some(fixtures::layer("/d.qcow2", ImageFormat::Qcow2, false)),
+            backing: None,
+            direct_io,
+            preallocated,
+        }
+    }
+
+    fn build(disk: &Disk, image: &DiskImage) -> Result<Backend, Violation> {
+        backend(0, disk, image, &mut Vec::new())
+    }
+
+    fn aio_of(backend: &Backend) -> &str {
+        backend.nodes[0]
+            .get("aio")
+            .and_then(|aio| aio.as_str())
+            .unwrap()
+    }
+
+    #[test]
+    fn the_backing_file_of_a_header_is_never_followed() {
+        let disk = fixtures::disk(0, "d", Bus::Virtio);
+        let alone = build(&disk, &image(None, false)).unwrap();
+        let top = alone.nodes.last().unwrap();
+        assert_eq!(top.get("backing"), Some(&serde_json::Value::Null));
+    }
+
+    #[test]
+    fn the_cache_is_none_only_where_direct_io_is_known_to_work() {
+        let disk = fixtures::disk(0, "d", Bus::Virtio);
+        for (direct_io, cache) in [
+            (Some(true), CacheMode::None),
+            (Some(false), CacheMode::WriteThrough),
+            (None, CacheMode::WriteThrough),
+        ] {
+            assert_eq!(build(&disk, &image(direct_io, false)).unwrap().cache, cache);
+        }
+    }
+
+    #[test]
+    fn io_is_native_only_with_direct_io_to_allocated_blocks() {
+        let disk = fixtures::disk(0, "d", Bus::Virtio);
+        for (direct_io, preallocated, aio) in [
+            (true, true, "native"),
+            (true, false, "threads"),
+            (false, true, "threads"),
+        ] {
+            let backend = build(&disk, &image(Some(direct_io), preallocated)).unwrap();
+            assert_eq!(aio_of(&backend), aio);
+        }
+        let mut threads = disk;
+        threads.io = Some(Io::Threads);
+        let backend = build(&threads, &image(Some(true), true)).unwrap();
+        assert_eq!(aio_of(&backend), "threads");
+    }
+
+    #[test]
+    fn an_open_tray_holds_nothing() {
+        let mut cdrom = fixtures::cdrom(0, "d", Bus::Sata);
+        cdrom.kind = DiskKind::CdRom { tray_open: true };
+        let mut notices = Vec::new();
+        let backend = backend(0, &cdrom, &image(None, false), &mut notices).unwrap();
+        assert_eq!(backend, Backend::default());
+        assert_eq!(notices.len(), 1);
+    }
+
+    #[test]
+    fn what_is_below_an_overlay_is_read_only() {
+        let disk = fixtures::disk(0, "d", Bus::Virtio);
+        let mut chain = image(Some(true), false);
+        chain.backing = Some(fixtures::layer("/base", ImageFormat::Raw, false));
+        let backend = build(&disk, &chain).unwrap();
+        let read_only: Vec<_> = backend
+            .nodes
+            .iter()
+            .map(|node| {
+                node.get("read-only")
+                    .and_then(|value| value.as_bool())
+                    .unwrap()
+            })
+            .collect();
+        assert_eq!(read_only, [true, true, false, false]);
     }
 }

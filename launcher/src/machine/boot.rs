@@ -65,3 +65,30 @@ pub fn disk_indices(spec: &Spec) -> Vec<Option<u32>> {
         .map(|(index, disk)| disk.boot_order.or((default == Some(index)).then_some(1)))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixtures;
+    use crate::spec::disk::Bus;
+
+    #[test]
+    fn the_first_disk_boots_when_nothing_is_asked() {
+        let mut spec = fixtures::spec();
+        spec.disks = vec![
+            fixtures::cdrom(0, "c", Bus::Sata),
+            fixtures::disk(1, "d", Bus::Virtio),
+            fixtures::disk(2, "e", Bus::Virtio),
+        ];
+        assert_eq!(disk_indices(&spec), [None, Some(1), None]);
+        spec.disks[2].boot_order = Some(3);
+        assert_eq!(disk_indices(&spec), [None, None, Some(3)]);
+    }
+
+    #[test]
+    fn a_reset_ends_the_vm_only_where_asked() {
+        let reset = |policy| action(policy).pairs.iter().any(|(key, _)| key == "reboot");
+        assert!(reset(RebootPolicy::Terminate));
+        assert!(!reset(RebootPolicy::Reboot));
+    }
+}

@@ -43,7 +43,10 @@ pub fn cpu(cpu: &Cpu, host: &CpuIdentity, accel: Accel) -> Result<CpuArgument, V
     if !left_out.is_empty() {
         notices.push(Notice::new(
             FEATURES,
-            format!("left out under emulation, being KVM's: {}", left_out.join(", ")),
+            format!(
+                "left out under emulation, being KVM's: {}",
+                left_out.join(", ")
+            ),
         ));
     }
     if needs_mpx_off(cpu) {
@@ -78,10 +81,11 @@ fn enforces(cpu: &Cpu, accel: Accel) -> bool {
     let forced = cpu
         .features
         .iter()
-        .any(|feature| feature.policy == FeaturePolicy::Force && !is_paravirtual(&feature.name));
-    let required = cpu.features.iter().any(|feature| {
-        feature.policy == FeaturePolicy::Require && !is_paravirtual(&feature.name)
-    });
+        .any(|feature| feature.policy == FeaturePolicy::Force && is_cpuid(&feature.name));
+    let required = cpu
+        .features
+        .iter()
+        .any(|feature| feature.policy == FeaturePolicy::Require && is_cpuid(&feature.name));
     let named = matches!(cpu.model, CpuModel::Named(_)) && accel == Accel::Kvm;
     !forced && (required || named)
 }
@@ -101,6 +105,11 @@ fn rendered(feature: &CpuFeature, host: &CpuIdentity, enforce: bool) -> Option<S
 fn needs_mpx_off(cpu: &Cpu) -> bool {
     matches!(cpu.model, CpuModel::Named(_))
         && !cpu.features.iter().any(|feature| feature.name == "mpx")
+}
+
+/// A feature of the CPU, which `enforce` looks at.
+fn is_cpuid(name: &str) -> bool {
+    !is_paravirtual(name) && name != "tsc-frequency"
 }
 
 /// Told by the hypervisor, not by the CPU.
@@ -128,7 +137,10 @@ fn forbidden(cpu: &Cpu, host: &CpuIdentity, accel: Accel) -> Vec<Violation> {
         .map(|feature| {
             Violation::new(
                 FEATURES,
-                format!("`{}` is forbidden, and this host's CPU has it", feature.name),
+                format!(
+                    "`{}` is forbidden, and this host's CPU has it",
+                    feature.name
+                ),
                 "policy `disable` hides it from the guest",
             )
         })
@@ -255,8 +267,8 @@ mod tests {
         let windows = with(
             CpuModel::Named("Nehalem".to_owned()),
             vec![
-                feature("hv-relaxed", "on", FeaturePolicy::Require),
-                feature("hv-spinlocks", "8191", FeaturePolicy::Require),
+                feature("hv-relaxed", "on", FeaturePolicy::Force),
+                feature("hv-spinlocks", "8191", FeaturePolicy::Force),
                 feature("kvm", "off", FeaturePolicy::Disable),
             ],
         );
@@ -266,7 +278,11 @@ mod tests {
         );
         let emulated = cpu(&windows, &host(), Accel::Tcg).unwrap();
         assert_eq!(emulated.argument, "Nehalem,kvm=off,mpx=off");
-        assert!(emulated.notices[0].message.contains("`hv-relaxed`, `hv-spinlocks`"));
+        assert!(
+            emulated.notices[0]
+                .message
+                .contains("`hv-relaxed`, `hv-spinlocks`")
+        );
     }
 
     #[test]

@@ -44,7 +44,13 @@ pub fn extra_ahci(disks: &[Disk]) -> Vec<Device> {
         .max()
         .unwrap_or(0);
     (1..=last)
-        .map(|number| Device::new("ich9-ahci", format!("sata{number}"), Connect::Conventional(None)))
+        .map(|number| {
+            Device::new(
+                "ich9-ahci",
+                format!("sata{number}"),
+                Connect::Conventional(None),
+            )
+        })
         .collect()
 }
 
@@ -121,5 +127,83 @@ fn error_actions(policy: ErrorPolicy) -> (&'static str, Option<&'static str>) {
         ErrorPolicy::Ignore => ("ignore", Some("ignore")),
         ErrorPolicy::Report => ("report", Some("report")),
         ErrorPolicy::Enospace => ("enospc", None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixtures;
+
+    fn context(sd_index: usize) -> DiskContext {
+        DiskContext {
+            virtio: Virtio::NonTransitional,
+            queues: None,
+            sd_index,
+            boot_index: None,
+        }
+    }
+
+    fn text(device: &Device, key: &str) -> String {
+        device
+            .props
+            .get(key)
+            .map(ToString::to_string)
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn sata_and_scsi_count_together_as_their_guest_names_do() {
+        let disks = [
+            fixtures::disk(0, "a", Bus::Sata),
+            fixtures::disk(1, "b", Bus::Virtio),
+            fixtures::disk(2, "c", Bus::Scsi),
+            fixtures::disk(3, "d", Bus::Sata),
+        ];
+        assert_eq!(sd_indices(&disks), [0, 1, 1, 2]);
+    }
+
+    #[test]
+    fn the_seventh_sata_disk_needs_a_second_controller() {
+        let disks: Vec<_> = (0..7)
+            .map(|index| fixtures::disk(index, "d", Bus::Sata))
+            .collect();
+        assert!(extra_ahci(&disks[..6]).is_empty());
+        assert_eq!(extra_ahci(&disks).len(), 1);
+        let seventh = device(&disks[6], &Backend::default(), context(6));
+        assert_eq!(text(&seventh, "bus"), "\"sata1.0\"");
+    }
+
+    #[test]
+    fn a_scsi_cdrom_keeps_clear_of_unit_seven() {
+        let cdrom = fixtures::cdrom(7, "c", Bus::Scsi);
+        let disk = fixtures::disk(7, "d", Bus::Scsi);
+        assert_eq!(
+            text(&device(&cdrom, &Backend::default(), context(7)), "lun"),
+            "8"
+        );
+        assert_eq!(
+            text(&device(&disk, &Backend::default(), context(7)), "lun"),
+            "7"
+        );
+    }
+
+    #[test]
+    fn the_write_cache_is_off_for_writethrough() {
+        let disk = fixtures::disk(0, "d", Bus::Virtio);
+        for (cache, write_cache) in [
+            (CacheMode::None, "\"on\""),
+            (CacheMode::WriteBack, "\"on\""),
+            (CacheMode::WriteThrough, "\"off\""),
+        ] {
+            let backend = Backend {
+                cache,
+                ..Backend::default()
+            };
+            assert_eq!(
+                text(&device(&disk, &backend, context(0)), "write-cache"),
+                write_cache
+            );
+        }
     }
 }

@@ -120,9 +120,16 @@ pub fn build(parts: Parts<'_>) -> Result<(Machine, Vec<Notice>), Vec<Violation>>
     let spec = parts.spec;
     let mut notices = Vec::new();
     let mut violations = Vec::new();
-    let cpu = keep(cpu::cpu(&spec.cpu, parts.host_cpu, parts.accel), &mut violations);
-    let clock = keep_one(clock::rtc(&spec.firmware.clock, parts.accel), &mut violations);
+    let cpu = keep(
+        cpu::cpu(&spec.cpu, parts.host_cpu, parts.accel),
+        &mut violations,
+    );
+    let clock = keep_one(
+        clock::rtc(&spec.firmware.clock, parts.accel),
+        &mut violations,
+    );
     let backends = backends(parts, &mut notices, &mut violations);
+    violations.extend(unlinked(parts));
     let devices = keep(devices(parts, &backends), &mut violations);
     let (Some(cpu), Some(clock), Some(devices), true) =
         (cpu, clock, devices, violations.is_empty())
@@ -150,7 +157,10 @@ pub fn build(parts: Parts<'_>) -> Result<(Machine, Vec<Notice>), Vec<Violation>>
         kernel: kernel(parts),
         objects: objects(spec),
         chardevs: serial::chardevs(parts.fds),
-        blockdevs: backends.into_iter().flat_map(|backend| backend.nodes).collect(),
+        blockdevs: backends
+            .into_iter()
+            .flat_map(|backend| backend.nodes)
+            .collect(),
         netdevs: spec
             .nics
             .iter()
@@ -192,6 +202,24 @@ fn steps(spec: &Spec) -> Vec<QmpStep> {
         steps.push(balloon::stats_period());
     }
     steps
+}
+
+/// NICs that have no plan of their own at their place in the network plan.
+fn unlinked(parts: Parts<'_>) -> Vec<Violation> {
+    let mut plans = parts.network.nics.iter();
+    let unlinked = parts.spec.nics.iter().filter(|nic| {
+        let plan = plans.next();
+        plan.is_none_or(|plan| plan.name != nic.name || plan.tap.queues == 0)
+    });
+    unlinked
+        .map(|nic| {
+            Violation::new(
+                nic.path.clone(),
+                format!("no link is planned for interface `{}`", nic.name),
+                "an interface needs a network of its name",
+            )
+        })
+        .collect()
 }
 
 /// Block nodes of each disk, in the VMI's order.
@@ -289,7 +317,11 @@ fn disks(spec: &Spec, virtio: Virtio, backends: &[Backend]) -> Vec<Device> {
 /// Devices as KubeVirt counts them: it counts its USB controller and its balloon even where they are `none`.
 fn room(spec: &Spec) -> topology::Room {
     let devices = &spec.devices;
-    let virtio_disks = spec.disks.iter().filter(|disk| disk.bus == Bus::Virtio).count();
+    let virtio_disks = spec
+        .disks
+        .iter()
+        .filter(|disk| disk.bus == Bus::Virtio)
+        .count();
     let virtio_inputs = devices
         .inputs
         .iter()

@@ -2,9 +2,9 @@
 
 use crate::machine::device::{Connect, Device, Props, Wish};
 use crate::machine::fds::NicFds;
+use crate::machine::step::QmpStep;
 use crate::machine::virtio::Virtio;
 use crate::net::plan::NicPlan;
-use crate::machine::step::QmpStep;
 use crate::spec::nic::{Nic, NicModel};
 
 /// Device and backend ids: KubeVirt's aliases, as libvirt hands them to QEMU.
@@ -28,9 +28,10 @@ pub fn netdev(nic: &Nic, fds: &NicFds) -> Props {
     if fds.vhost.is_empty() {
         return netdev;
     }
-    netdev
-        .with("vhost", true)
-        .with(if multiple { "vhostfds" } else { "vhostfd" }, joined(&fds.vhost))
+    netdev.with("vhost", true).with(
+        if multiple { "vhostfds" } else { "vhostfd" },
+        joined(&fds.vhost),
+    )
 }
 
 /// The device.
@@ -41,9 +42,12 @@ pub fn device(nic: &Nic, plan: &NicPlan, virtio: Virtio) -> Device {
         path: format!("{}.pciAddress", nic.path),
     });
     let mut device = match nic.model {
-        NicModel::Virtio => {
-            virtio_net(id, plan, virtio.driver("virtio-net-pci"), virtio.connect(wish))
-        }
+        NicModel::Virtio => virtio_net(
+            id,
+            plan,
+            virtio.driver("virtio-net-pci"),
+            virtio.connect(wish),
+        ),
         NicModel::E1000 => Device::new("e1000", id, Connect::Conventional(wish)),
         NicModel::Rtl8139 => Device::new("rtl8139", id, Connect::Conventional(wish)),
         NicModel::E1000e => Device::new("e1000e", id, Connect::Express(wish)),
@@ -77,5 +81,53 @@ pub fn link_down(nic: &Nic) -> QmpStep {
     QmpStep {
         execute: "set_link".to_owned(),
         arguments: serde_json::json!({"name": ids(nic).0, "up": false}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixtures;
+
+    fn device_of(nic: &Nic) -> Device {
+        let mut spec = fixtures::spec();
+        spec.nics = vec![nic.clone()];
+        let plan = fixtures::network(&spec).nics.remove(0);
+        device(nic, &plan, Virtio::NonTransitional)
+    }
+
+    #[test]
+    fn several_queues_are_several_fds_and_vectors() {
+        let mut nic = fixtures::nic(0, "default", NicModel::Virtio);
+        nic.queues = 3;
+        let fds = NicFds {
+            tap: vec![10, 11, 12],
+            vhost: vec![13, 14, 15],
+        };
+        assert_eq!(
+            serde_json::to_string(&netdev(&nic, &fds)).unwrap(),
+            r#"{"type":"tap","id":"hostua-default","fds":"10:11:12","vhost":true,"vhostfds":"13:14:15"}"#
+        );
+        let device = device_of(&nic);
+        assert_eq!(device.props.get("vectors"), Some(&8.into()));
+        assert_eq!(device.props.get("mq"), Some(&true.into()));
+    }
+
+    #[test]
+    fn only_a_nic_to_boot_from_has_a_rom() {
+        let mut nic = fixtures::nic(0, "default", NicModel::E1000e);
+        assert!(device_of(&nic).props.get("romfile").is_some());
+        nic.boot_order = Some(1);
+        assert_eq!(device_of(&nic).props.get("romfile"), None);
+    }
+
+    #[test]
+    fn the_mtu_is_told_to_virtio_alone() {
+        let mtu = |model| {
+            let device = device_of(&fixtures::nic(0, "n", model));
+            device.props.get("host_mtu").is_some()
+        };
+        assert!(mtu(NicModel::Virtio));
+        assert!(!mtu(NicModel::Igb));
     }
 }

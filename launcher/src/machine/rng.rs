@@ -13,6 +13,10 @@ pub fn backend() -> Props {
 
 /// The device.
 pub fn rng(virtio: Virtio) -> Device {
-    Device::new(virtio.driver("virtio-rng-pci"), "rng0", virtio.connect(None))
-        .with("rng", "objrng0")
+    Device::new(
+        virtio.driver("virtio-rng-pci"),
+        "rng0",
+        virtio.connect(None),
+    )
+    .with("rng", "objrng0")
 }

@@ -9,11 +9,14 @@ const PORTS: usize = 15;
 
 /// The USB controller, where a tablet needs it.
 pub fn usb_controller(inputs: &[Input]) -> Option<Device> {
-    inputs.iter().any(|input| input.bus == InputBus::Usb).then(|| {
-        Device::new("qemu-xhci", "usb", Connect::Express(None))
-            .with("p2", PORTS)
-            .with("p3", PORTS)
-    })
+    inputs
+        .iter()
+        .any(|input| input.bus == InputBus::Usb)
+        .then(|| {
+            Device::new("qemu-xhci", "usb", Connect::Express(None))
+                .with("p2", PORTS)
+                .with("p3", PORTS)
+        })
 }
 
 /// Tablets on PCI.

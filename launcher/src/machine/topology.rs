@@ -43,7 +43,11 @@ enum Bus {
 /// `devices` in their order, each with `bus` and `addr`, after the root ports that they need.
 pub fn assign(devices: Vec<Device>, room: Room) -> Result<Vec<Device>, Vec<Violation>> {
     let nics = devices.iter().filter(|device| device.nic).count();
-    let placeholders = if nics == 0 { 0 } else { 4usize.saturating_sub(nics) };
+    let placeholders = if nics == 0 {
+        0
+    } else {
+        4usize.saturating_sub(nics)
+    };
     let order = addressing_order(&devices, placeholders, room.conventional_placeholders);
     let buses = dry_run(&order)?;
     let mut layout = Layout::new(buses, &order)?;
@@ -60,12 +64,12 @@ pub fn assign(devices: Vec<Device>, room: Room) -> Result<Vec<Device>, Vec<Viola
         .iter()
         .filter_map(|(position, place)| Some((order[*position].device?, *place)))
         .collect();
-    result.extend(devices.into_iter().enumerate().map(|(index, device)| {
-        match places.remove(&index) {
+    result.extend(devices.into_iter().enumerate().map(
+        |(index, device)| match places.remove(&index) {
             Some(place) => at(device, place),
             None => device,
-        }
-    }));
+        },
+    ));
     Ok(result)
 }
 
@@ -81,7 +85,11 @@ const EXPRESS: Connect = Connect::Express(None);
 const CONVENTIONAL: Connect = Connect::Conventional(None);
 
 /// The devices in their order, with the placeholders after the last NIC.
-fn addressing_order(devices: &[Device], placeholders: usize, conventional: bool) -> Vec<Candidate<'_>> {
+fn addressing_order(
+    devices: &[Device],
+    placeholders: usize,
+    conventional: bool,
+) -> Vec<Candidate<'_>> {
     let mut order: Vec<_> = devices
         .iter()
         .enumerate()
@@ -95,7 +103,11 @@ fn addressing_order(devices: &[Device], placeholders: usize, conventional: bool)
         .iter()
         .rposition(|candidate| candidate.nic)
         .map_or(0, |last| last + 1);
-    let placeholder = if conventional { &CONVENTIONAL } else { &EXPRESS };
+    let placeholder = if conventional {
+        &CONVENTIONAL
+    } else {
+        &EXPRESS
+    };
     order.splice(
         after_nics..after_nics,
         (0..placeholders).map(|_| Candidate {
@@ -159,7 +171,10 @@ fn grow_for_express(
     let address = wish.address;
     let bus = usize::from(address.bus);
     if address.domain != 0 || address.function != 0 {
-        return Err(refused(wish, "the guest has PCI domain 0, and each device function 0"));
+        return Err(refused(
+            wish,
+            "the guest has PCI domain 0, and each device function 0",
+        ));
     }
     if bus == 0 {
         return Ok(());
@@ -183,7 +198,10 @@ fn grow_for_express(
 fn grow_for_conventional(buses: &mut Vec<Bus>, wish: &Wish) -> Result<(), Violation> {
     let address = wish.address;
     if address.domain != 0 || address.function != 0 {
-        return Err(refused(wish, "the guest has PCI domain 0, and each device function 0"));
+        return Err(refused(
+            wish,
+            "the guest has PCI domain 0, and each device function 0",
+        ));
     }
     if address.bus == 0 {
         return Ok(());
@@ -316,10 +334,9 @@ impl Layout {
         match candidate.connect {
             Connect::Named => Ok(None),
             Connect::Root(slot) => Ok(Some(at(0, *slot))),
-            Connect::Express(Some(wish)) | Connect::Conventional(Some(wish)) => Ok(Some(at(
-                usize::from(wish.address.bus),
-                wish.address.slot,
-            ))),
+            Connect::Express(Some(wish)) | Connect::Conventional(Some(wish)) => {
+                Ok(Some(at(usize::from(wish.address.bus), wish.address.slot)))
+            }
             Connect::Express(None) => {
                 let bus = self.take_free_port().ok_or_else(full)?;
                 Ok(Some(at(bus, 0)))
@@ -370,7 +387,12 @@ impl Layout {
                         slot,
                         function,
                     };
-                    Some(root_port(bus, place, multifunction, occupied.contains(&bus)))
+                    Some(root_port(
+                        bus,
+                        place,
+                        multifunction,
+                        occupied.contains(&bus),
+                    ))
                 }
                 None => self.bridge_port.map(|port| {
                     let place = Place {

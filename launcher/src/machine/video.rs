@@ -34,3 +34,25 @@ pub fn video(devices: &Devices) -> Result<Option<Device>, Violation> {
     };
     Ok(Some(device))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixtures;
+
+    #[test]
+    fn the_adapter_is_as_asked() {
+        let mut devices = fixtures::spec().devices;
+        let driver =
+            |devices: &Devices| video(devices).map(|device| device.map(|device| device.driver));
+        assert_eq!(driver(&devices), Ok(Some("VGA".to_owned())));
+        devices.video = Some("virtio".to_owned());
+        assert_eq!(driver(&devices), Ok(Some("virtio-vga".to_owned())));
+        devices.video = Some("none".to_owned());
+        assert_eq!(driver(&devices), Ok(None));
+        devices.video = Some("voodoo".to_owned());
+        assert!(driver(&devices).is_err());
+        devices.graphics = false;
+        assert_eq!(driver(&devices), Ok(None));
+    }
+}

@@ -120,7 +120,11 @@ mod tests {
             .collect();
         assert_eq!(
             paths,
-            ["spec.domain.cpu", "spec.domain.cpu", "spec.domain.memory.guest"]
+            [
+                "spec.domain.cpu",
+                "spec.domain.cpu",
+                "spec.domain.memory.guest"
+            ]
         );
     }
 

@@ -42,13 +42,21 @@ pub(super) fn planned(
 
 fn queues(nic: &NicPlan, numbers: &NicFds) -> Vec<PlannedFd> {
     let tap = || nic.tap.name.clone();
-    let taps = numbers.tap.iter().zip(0..).map(|(number, queue)| PlannedFd {
-        number: *number,
-        open: Open::Tap { tap: tap(), queue },
-    });
-    let vhost = numbers.vhost.iter().zip(0..).map(|(number, queue)| PlannedFd {
-        number: *number,
-        open: Open::VhostNet { tap: tap(), queue },
-    });
+    let taps = numbers
+        .tap
+        .iter()
+        .zip(0..)
+        .map(|(number, queue)| PlannedFd {
+            number: *number,
+            open: Open::Tap { tap: tap(), queue },
+        });
+    let vhost = numbers
+        .vhost
+        .iter()
+        .zip(0..)
+        .map(|(number, queue)| PlannedFd {
+            number: *number,
+            open: Open::VhostNet { tap: tap(), queue },
+        });
     taps.chain(vhost).collect()
 }

@@ -23,11 +23,13 @@ fn write(out: &mut String, plan: &LaunchPlan) -> fmt::Result {
     for fd in &plan.fds {
         writeln!(out, "  {:>3}  {}", fd.number, open(&fd.open))?;
     }
+    heading(out, "environment")?;
     for (name, value) in &plan.environment {
         writeln!(out, "  {name}={value}")?;
     }
+    heading(out, "before the guest runs")?;
     for step in &plan.before_cont {
-        writeln!(out, "  qmp  {} {}", step.execute, step.arguments)?;
+        writeln!(out, "  {} {}", step.execute, step.arguments)?;
     }
     heading(out, "placement")?;
     placement(out, plan)?;
@@ -124,10 +126,18 @@ fn network(out: &mut String, nic: &NicPlan) -> fmt::Result {
         writeln!(out, "    every port is forwarded")?;
     }
     for port in &nic.masquerade.ports {
-        writeln!(out, "    port {}/{:?} is forwarded", port.port, port.protocol)?;
+        writeln!(
+            out,
+            "    port {}/{:?} is forwarded",
+            port.port, port.protocol
+        )?;
     }
     if let Some(dhcp) = &nic.dhcp {
-        writeln!(out, "    dhcp on {}: {} as {}", dhcp.link, dhcp.address, dhcp.hostname)?;
+        writeln!(
+            out,
+            "    dhcp on {}: {} as {}",
+            dhcp.link, dhcp.address, dhcp.hostname
+        )?;
     }
     Ok(())
 }

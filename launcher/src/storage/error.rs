@@ -24,7 +24,7 @@ pub enum StorageError {
         hint: String,
     },
     /// An image that is there and cannot be opened.
-    #[error("disk `{disk}`: cannot open `{file}`{hint}", hint = hint(source))]
+    #[error("disk `{disk}`: cannot open `{file}`")]
     Unreadable {
         /// The VMI's disk name.
         disk: String,
@@ -126,7 +126,7 @@ pub enum StorageError {
         source: base64::DecodeError,
     },
     /// The kernel refused.
-    #[error("cannot {what} `{path}`{hint}", hint = hint(source))]
+    #[error("cannot {what} `{path}`")]
     Io {
         /// What was tried: `create`, `write`, ...
         what: &'static str,
@@ -138,6 +138,22 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// What to do about what the kernel said, where its message alone does not tell; empty otherwise.
+    pub fn hint(&self) -> &'static str {
+        let (Self::Io { source, .. } | Self::Unreadable { source, .. }) = self else {
+            return "";
+        };
+        match source.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::ENOSPC | Errno::EDQUOT) => "free some space there",
+            Some(Errno::EROFS) => "mount the file system writable",
+            Some(Errno::EACCES | Errno::EPERM) => {
+                "change its owner or mode, which keep this user out"
+            }
+            Some(Errno::EFBIG) => "ask for less, as this file system holds no file of that size",
+            _ => "",
+        }
+    }
+
     pub(super) fn io(
         what: &'static str,
         path: impl Into<Utf8PathBuf>,
@@ -148,19 +164,6 @@ impl StorageError {
             path: path.into(),
             source: source.into(),
         }
-    }
-}
-
-/// What to do about the errors that have one cure.
-fn hint(error: &io::Error) -> &'static str {
-    match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::ENOSPC | Errno::EDQUOT) => "; the file system is full: free some space",
-        Some(Errno::EROFS) => "; the file system is mounted read-only: mount it writable",
-        Some(Errno::EACCES | Errno::EPERM) => {
-            "; its owner and mode keep this user out: change them"
-        }
-        Some(Errno::EFBIG) => "; the file system holds no file of this size",
-        _ => "",
     }
 }
 
@@ -176,7 +179,7 @@ pub struct PrepareError {
 impl std::error::Error for PrepareError {}
 
 impl fmt::Display for PrepareError {
-    /// One line an error, each with its cause, since a list has no single source.
+    /// One line an error, each with its cause and hint, since a list has no single source.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, error) in self.errors.iter().chain(&self.left_behind).enumerate() {
             if index > 0 {
@@ -187,6 +190,9 @@ impl fmt::Display for PrepareError {
             while let Some(cause) = source {
                 write!(f, ": {cause}")?;
                 source = cause.source();
+            }
+            if !error.hint().is_empty() {
+                write!(f, "; {}", error.hint())?;
             }
         }
         Ok(())

@@ -56,8 +56,8 @@ fn homes(parent: &str, name: &str) -> Vec<String> {
         return Vec::new();
     }
     let homes = fields::homes_of(name);
-    let nearness = |home: &&str| (shared_steps(parent, home), usize::MAX - steps(home));
-    let Some(best) = homes.iter().map(|home| nearness(home)).max() else {
+    let nearness = |home: &&'static str| (shared_steps(parent, home), usize::MAX - steps(home));
+    let Some(best) = homes.iter().map(nearness).max() else {
         return Vec::new();
     };
     let nearest: Vec<_> = homes

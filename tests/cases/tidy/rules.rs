@@ -165,7 +165,8 @@ pub(crate) fn members(project: &Project, order: &[(&str, &[&str])]) -> Vec<Strin
     broken
 }
 
-/// Paths under the kernel's trees and `/etc` are made by `HostRoot`.
+/// Paths under the kernel's trees and `/etc` are made by `HostRoot`. What a process finds of itself at `/proc/self/fd` and
+/// `/proc/self/exe` is no fact of a host.
 pub(crate) fn host_paths(project: &Project, allowed: &Listed) -> Vec<String> {
     let mut broken = Vec::new();
     for (path, code) in project.product() {

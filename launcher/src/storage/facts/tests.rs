@@ -85,8 +85,11 @@ fn a_fixture_tree_says_nothing_of_the_machine() {
     let below = paths::claim_file(&pod, "data");
     let host = HostRoot::new(root.clone());
     write(&host.at(&below), b"bytes");
+    // Somebody's file, and no device.
+    write(&host.dev("plain"), b"bytes");
     let spec = spec(&[
         ("data", claim()),
+        ("plain", claim()),
         (
             "scratch",
             Source::EmptyDisk {
@@ -97,6 +100,7 @@ fn a_fixture_tree_says_nothing_of_the_machine() {
     let facts = read(&spec, &host, &BTreeMap::new(), &pod);
     assert_eq!(facts["data"].path, below);
     assert!(!facts["data"].direct_io && !facts["data"].preallocated);
+    assert!(!facts.contains_key("plain"));
     assert!(!facts.contains_key("scratch"));
 }
 

@@ -44,6 +44,7 @@ fn every_state_of_a_client() {
         // What, ciaddr, option 50, option 54: reply, yiaddr, destination.
         ("init", DISCOVER, NONE, None, None, Offer, OURS, broadcast),
         ("init with a wish for another address", DISCOVER, NONE, Some(OTHER), None, Offer, OURS, broadcast),
+        ("init with a server in mind", DISCOVER, NONE, None, Some(OTHER), Offer, OURS, broadcast),
         ("selecting", REQUEST, NONE, Some(OURS), Some(SERVER), Ack, OURS, broadcast),
         ("selecting what we did not offer", REQUEST, NONE, Some(OTHER), Some(SERVER), Nak, NONE, broadcast),
         ("init-reboot", REQUEST, NONE, Some(OURS), None, Ack, OURS, broadcast),

@@ -79,6 +79,30 @@ fn an_offer_byte_by_byte() {
 }
 
 #[test]
+fn the_first_of_the_longest_domains_is_the_domain() {
+    let mut plan = plan();
+    plan.search = ["ab.c", "first.example", "other.example"]
+        .map(str::to_owned)
+        .to_vec();
+    assert_eq!(joined(&offer(&plan), 15), b"first.example");
+}
+
+#[test]
+fn a_short_reply_is_padded_behind_its_end() {
+    let bytes = datagram(OTHER, &[(53, &[3])]);
+    let reply = answer(&plan(), &Request::parse(&bytes).unwrap()).unwrap();
+    let bytes = reply.encode().unwrap();
+    assert_eq!(bytes.len(), 300);
+    assert_eq!(decode(&bytes).opts().msg_type(), Some(MessageType::Nak));
+    assert_eq!(parts(&bytes).len(), 3);
+    assert!(
+        bytes[265..].iter().all(|byte| *byte == 0),
+        "{:?}",
+        &bytes[240..]
+    );
+}
+
+#[test]
 fn the_search_list_has_no_pointers() {
     let list = search_list(&["a.bc".to_owned(), "bc.".to_owned()]);
     assert_eq!(list, b"\x01a\x02bc\x00\x02bc\x00");
