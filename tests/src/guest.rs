@@ -59,9 +59,14 @@ pub fn bare_qemu(kernel_args: &str) -> Command {
     let guest = kernel_boot_dir();
     let mut qemu = Command::new(need::tool("qemu-system-x86_64"));
     qemu.args(["-nodefaults", "-no-user-config", "-display", "none"])
-        .args(["-machine", "q35", "-accel", "tcg", "-cpu", "max", "-m", "256"])
+        .args([
+            "-machine", "q35", "-accel", "tcg", "-cpu", "max", "-m", "256",
+        ])
         .args(["-kernel".as_ref(), guest.join("vmlinux").as_std_path()])
-        .args(["-initrd".as_ref(), guest.join("initramfs.cpio").as_std_path()])
+        .args([
+            "-initrd".as_ref(),
+            guest.join("initramfs.cpio").as_std_path(),
+        ])
         .args(["-append", &format!("console=ttyS0 quiet {kernel_args}")]);
     qemu
 }

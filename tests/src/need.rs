@@ -18,9 +18,8 @@ pub fn root() {
 /// # Panics
 /// When it is not in `PATH` or the directories of system programs.
 pub fn tool(name: &str) -> Utf8PathBuf {
-    find(name).unwrap_or_else(|| {
-        panic!("this test needs `{name}`; `tests/setup/install` installs it")
-    })
+    find(name)
+        .unwrap_or_else(|| panic!("this test needs `{name}`; `tests/setup/install` installs it"))
 }
 
 fn find(name: &str) -> Option<Utf8PathBuf> {

@@ -97,7 +97,10 @@ impl Started {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        Ok(kill(Pid::from_raw(i32::try_from(self.child.id())?), signal)?)
+        Ok(kill(
+            Pid::from_raw(i32::try_from(self.child.id())?),
+            signal,
+        )?)
     }
 }
 
@@ -133,10 +136,9 @@ mod tests {
 
     #[test]
     fn lines_are_found_and_the_status_is_known() {
-        let mut shell = Started::start(Command::new("sh").args([
-            "-c",
-            "echo one; echo demo: address=10.0.2.2/24 >&2; exit 3",
-        ]))
+        let mut shell = Started::start(
+            Command::new("sh").args(["-c", "echo one; echo demo: address=10.0.2.2/24 >&2; exit 3"]),
+        )
         .unwrap();
         shell.wait_for("address", LONG).unwrap();
         assert_eq!(shell.finish(LONG).unwrap().code(), Some(3));
