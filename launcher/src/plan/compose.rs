@@ -1,19 +1,35 @@
 //! From a valid VMI and a host to the plan.
 
+use std::collections::BTreeMap;
+
 use crate::argv;
-use crate::host::HostFacts;
+use crate::host::{HostFacts, ImageFacts};
 use crate::machine::board::Accel;
 use crate::machine::fds::Fds;
 use crate::machine::{self, Parts};
-use crate::net::plan::NetworkPlan;
+use crate::net::{self, plan::NetworkPlan};
 use crate::placement::place::place;
 use crate::plan::{LaunchPlan, LifecyclePlan, Options, VERSION, fds};
 use crate::refusal::{Notice, Refusal, Violation};
 use crate::spec::Spec;
 use crate::spec::cpu::CpuModel;
-use crate::storage::plan::StoragePlan;
+use crate::storage::{self, plan::StoragePlan};
 
 impl LaunchPlan {
+    /// The whole plan: network, storage, placement and machine, or every violation of all of them.
+    pub fn new(
+        spec: &Spec,
+        facts: &HostFacts,
+        images: &BTreeMap<String, ImageFacts>,
+        options: &Options,
+    ) -> Result<Self, Refusal> {
+        let network = net::plan::plan(spec, facts);
+        let storage = storage::plan::plan(spec, images, &options.disk_paths, &options.paths);
+        let ((network, mut notices), (storage, more)) = both(network, storage)?;
+        notices.extend(more);
+        Ok(Self::compose(spec, facts, network, storage, options)?.with_notices(notices))
+    }
+
     /// The plan of a VM whose network and storage are planned. Its notices are those of placing it and
     /// of building its machine; violations of both come together.
     pub fn compose(
