@@ -11,7 +11,8 @@ use launcher::spec::Spec;
 use launcher::vmi;
 
 fn outcome(path: &Path) -> Result<(Spec, Vec<Notice>), Refusal> {
-    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let text =
+        std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     Spec::from_vmi(&vmi::read(&text)?)
 }
 
@@ -27,8 +28,12 @@ fn beside(folder: &str) -> Settings {
 fn in_full(refusal: &Refusal) -> String {
     let mut text = String::new();
     for violation in &refusal.violations {
-        writeln!(text, "{}\n    {}\n    -> {}", violation.path, violation.message, violation.hint)
-            .expect("strings take writes");
+        writeln!(
+            text,
+            "{}\n    {}\n    -> {}",
+            violation.path, violation.message, violation.hint
+        )
+        .expect("strings take writes");
     }
     text
 }
@@ -78,9 +83,18 @@ fn every_refusal_is_complete_and_in_form() {
         assert!(!refusal.violations.is_empty(), "{}", path.display());
         for violation in refusal.violations {
             let (message, hint) = (&violation.message, &violation.hint);
-            assert!(!violation.path.is_empty() && !message.is_empty() && !hint.is_empty(), "{violation}");
-            assert!(!message.ends_with('.') && !hint.ends_with('.'), "{violation}");
-            assert!(!message.contains('\n') && !hint.contains('\n'), "{violation}");
+            assert!(
+                !violation.path.is_empty() && !message.is_empty() && !hint.is_empty(),
+                "{violation}"
+            );
+            assert!(
+                !message.ends_with('.') && !hint.ends_with('.'),
+                "{violation}"
+            );
+            assert!(
+                !message.contains('\n') && !hint.contains('\n'),
+                "{violation}"
+            );
         }
     }
     assert!(files >= 40, "{files} cases");
