@@ -79,7 +79,7 @@ fn every_wrong_type_is_found_in_the_order_of_the_document() {
         "spec.volumes: expected a list, found an object; \
          begin each element with `- ` (YAML), or put `[` and `]` around it (JSON)\n\
          spec.domain.memory.guest: `1 Gi` is not a quantity: there is no suffix ` Gi`; \
-         write a Kubernetes quantity such as `512Mi`, `1.5Gi`, `2e9` or `500m`\n\
+         did you mean `1Gi`?\n\
          spec.domain.cpu.cores: expected a whole number from 0 to 4294967295, found the string `2`; \
          write it without quotes\n\
          spec.domain.cpu.threads: expected a whole number from 0 to 4294967295, found the number `-1`; \
@@ -109,10 +109,7 @@ fn nesting_and_size_are_bounded() {
             format!("{HEAD}a: {}{}", "[".repeat(5000), "]".repeat(5000)),
             "not valid YAML",
         ),
-        (
-            format!("{{\"a\": {}", "[".repeat(5000)),
-            "it begins like JSON, but is none",
-        ),
+        (format!("{{\"a\": {}", "[".repeat(5000)), "not valid JSON"),
         ("a".repeat((4 << 20) + 1), "more than"),
         (
             format!(
@@ -127,6 +124,18 @@ fn nesting_and_size_are_bounded() {
         let refusal = refusal(&text);
         assert!(refusal.contains(says), "{refusal}");
     }
+}
+
+#[test]
+fn a_flood_of_unknown_fields_ends() {
+    let fields: Vec<_> = (0..200_000)
+        .map(|number| format!("\"f{number}\": 0"))
+        .collect();
+    let text = format!(
+        "{{\"kind\": \"VirtualMachineInstance\", {}}}",
+        fields.join(",")
+    );
+    assert!(refusal(&text).contains("hundreds of fields"));
 }
 
 #[test]
