@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 #[path = "tidy/links.rs"]
 mod links;
+#[path = "tidy/lists.rs"]
+mod lists;
 #[path = "tidy/project.rs"]
 mod project;
 #[path = "tidy/rules.rs"]
@@ -12,218 +14,8 @@ mod rules;
 #[path = "tidy/source.rs"]
 mod source;
 
+use lists::{EVERYBODYS, HOST_PATHS, IMPURE, LONG, MEMBERS, NAMELESS, PURE, UNSAFE, crates};
 use project::Project;
-use rules::Listed;
-
-/// Rooms and files that hold values and decisions only.
-const PURE: &[&str] = &[
-    "launcher/src/argv",
-    "launcher/src/machine",
-    "launcher/src/net/dhcp/answer.rs",
-    "launcher/src/net/dhcp/budget.rs",
-    "launcher/src/net/dhcp/options.rs",
-    "launcher/src/net/dhcp/reply.rs",
-    "launcher/src/net/dhcp/request.rs",
-    "launcher/src/net/mac.rs",
-    "launcher/src/net/nft/rules.rs",
-    "launcher/src/net/plan",
-    "launcher/src/placement",
-    "launcher/src/plan",
-    "launcher/src/quantity.rs",
-    "launcher/src/refusal.rs",
-    "launcher/src/spec",
-    "launcher/src/storage/iso.rs",
-    "launcher/src/storage/plan.rs",
-    "launcher/src/storage/seed.rs",
-    "launcher/src/vmi",
-];
-
-/// What a pure room does not say: time, files, processes and environment come in as values.
-const IMPURE: &[&str] = &[
-    "async",
-    "fs_err",
-    "std::fs",
-    "std::process",
-    "std::env",
-    "Instant::now",
-    "SystemTime::now",
-    "tokio",
-    "unsafe",
-];
-
-/// Where `unsafe` is, and what for.
-const UNSAFE: &Listed = &[
-    (
-        "launcher/src/kvm/machine.rs",
-        "the probe's guest memory and vCPU state",
-    ),
-    (
-        "launcher/src/net/tap.rs",
-        "TUNSETIFF and its kin take a C structure",
-    ),
-    ("numa/src/affinity.rs", "CPU masks beyond 1024 CPUs"),
-];
-
-/// Files past the soft cap, and why they are one.
-const LONG: &Listed = &[
-    (
-        "launcher/src/machine/topology.rs",
-        "one layout, with the cases that pin it down",
-    ),
-    (
-        "launcher/src/quantity.rs",
-        "one grammar, with its properties",
-    ),
-    (
-        "qmp/src/agent.rs",
-        "one protocol from its resynchronisation to its calls",
-    ),
-    ("qmp/src/session/tests.rs", "one case after another"),
-    ("tests/cases/storage.rs", "one case after another"),
-];
-
-/// Names that say nothing of what is inside.
-const NAMELESS: &[&str] = &[
-    "util", "utils", "common", "helper", "helpers", "types", "misc",
-];
-
-/// Crates that any room may use.
-const EVERYBODYS: &[&str] = &[
-    "camino",
-    "libc",
-    "nix",
-    "serde",
-    "serde_json",
-    "thiserror",
-    "tracing",
-    // Of tests and of `main`.
-    "anyhow",
-    "insta",
-    "proptest",
-    "tempfile",
-];
-
-/// Each other crate, and the rooms it stays in.
-fn crates() -> BTreeMap<&'static str, &'static [&'static str]> {
-    BTreeMap::from([
-        (
-            "base64",
-            [
-                "launcher/src/spec",
-                "launcher/src/storage",
-                "launcher/src/plan",
-                "qmp",
-            ]
-            .as_slice(),
-        ),
-        (
-            "caps",
-            &[
-                "launcher/src/privileges.rs",
-                "launcher/src/local",
-                "launcher/src/monitor",
-            ],
-        ),
-        ("clap", &["launcher/src/cli"]),
-        ("clap_complete", &["launcher/src/cli"]),
-        ("comfy-table", &["launcher/src/inspect", "launcher/src/cli"]),
-        ("dhcproto", &["launcher/src/net/dhcp"]),
-        (
-            "fs-err",
-            &[
-                "launcher/src/storage",
-                "launcher/src/local",
-                "launcher/src/apply",
-            ],
-        ),
-        ("futures-util", &["launcher/src/net"]),
-        ("hadris-iso", &["launcher/src/storage/iso.rs"]),
-        (
-            "ipnet",
-            &[
-                "launcher/src/net",
-                "launcher/src/spec",
-                "launcher/src/host",
-                "launcher/src/local",
-            ],
-        ),
-        ("kvm-bindings", &["launcher/src/kvm"]),
-        ("kvm-ioctls", &["launcher/src/kvm"]),
-        ("nftables", &["launcher/src/net/nft"]),
-        ("procfs", &["launcher/src/host", "numa"]),
-        ("qapi", &["qmp"]),
-        ("rtnetlink", &["launcher/src/net", "launcher/src/local"]),
-        ("serde-saphyr", &["launcher/src/vmi"]),
-        ("serde_ignored", &["launcher/src/vmi"]),
-        ("serde_path_to_error", &["launcher/src/vmi"]),
-        ("sha2", &["launcher/src/net", "launcher/src/storage"]),
-        (
-            "tokio",
-            &[
-                "launcher/src/apply",
-                "launcher/src/cli",
-                "launcher/src/control",
-                "launcher/src/inspect",
-                "launcher/src/local",
-                "launcher/src/net",
-                "launcher/src/storage",
-                "launcher/src/supervise",
-                "qmp",
-            ],
-        ),
-        (
-            "tokio-util",
-            &["launcher/src/control", "launcher/src/supervise", "qmp"],
-        ),
-        ("tracing-subscriber", &["launcher/src/cli"]),
-        (
-            "uuid",
-            &[
-                "launcher/src/spec",
-                "launcher/src/plan",
-                "launcher/src/pod.rs",
-                "launcher/src/machine",
-                "launcher/src/storage",
-            ],
-        ),
-        ("vfio-bindings", &[]),
-        (
-            "vmm-sys-util",
-            &[
-                "launcher/src/net/tap.rs",
-                "launcher/src/monitor",
-                "launcher/src/supervise",
-                "qmp",
-            ],
-        ),
-    ])
-}
-
-/// Who may depend on whom among the members.
-const MEMBERS: &[(&str, &[&str])] = &[
-    ("numa", &[]),
-    ("hugepages", &["numa"]),
-    ("qmp", &[]),
-    ("launcher", &["numa", "hugepages", "qmp"]),
-    ("tests", &["numa", "hugepages", "qmp", "launcher"]),
-];
-
-/// Files, or a file and one literal in it, where a path of the kernel's trees is a name and nothing is opened by it.
-const HOST_PATHS: &Listed = &[
-    ("numa/src/root.rs", "`HostRoot` itself"),
-    (
-        "launcher/src/machine/rng.rs /dev/urandom",
-        "an argument of QEMU's",
-    ),
-    (
-        "launcher/src/machine/serial.rs /dev/fdset/{SERIAL_LOG_SET}",
-        "QEMU's name for a handed-over fd",
-    ),
-    (
-        "launcher/src/plan/text.rs /dev/vhost-net for {tap}, queue {queue}",
-        "for people",
-    ),
-];
 
 #[track_caller]
 fn holds(broken: Vec<String>) {
@@ -255,7 +47,9 @@ fn pure_rooms_are_pure() {
 
 #[test]
 fn unsafe_is_in_named_files() {
-    holds(rules::unsafe_code(&Project::read(), UNSAFE));
+    let project = Project::read();
+    holds(rules::stale(&project, UNSAFE.iter().copied()));
+    holds(rules::unsafe_code(&project, UNSAFE));
     let bad = Project::of(&[
         ("a/src/listed.rs", "unsafe {}"),
         (
@@ -265,12 +59,9 @@ fn unsafe_is_in_named_files() {
         ("a/src/other.rs", "\nunsafe {}"),
     ]);
     breaks(
-        &rules::unsafe_code(
-            &bad,
-            &[("a/src/listed.rs", ""), ("a/src/listed_in_vain.rs", "")],
-        ),
+        &rules::unsafe_code(&bad, &["a/src/listed.rs", "a/src/listed_in_vain.rs"]),
         &[
-            "a/src/listed.rs: no `#![expect(unsafe_code, reason = ...)]`",
+            "a/src/listed.rs: no `#[expect(unsafe_code, reason = ...)]`",
             "a/src/listed_in_vain.rs: listed for `unsafe`, has none",
             "a/src/other.rs:2: `unsafe` in a file not listed",
         ],
@@ -279,7 +70,9 @@ fn unsafe_is_in_named_files() {
 
 #[test]
 fn files_can_be_read_in_a_sitting() {
-    holds(rules::length(&Project::read(), 400, 600, LONG));
+    let project = Project::read();
+    holds(rules::stale(&project, LONG.iter().map(|(file, _)| *file)));
+    holds(rules::length(&project, 400, 600, LONG));
     let lines = |count| "\n".repeat(count);
     let bad = Project::of(&[
         ("a.rs", &lines(5)),
@@ -325,13 +118,13 @@ fn outside_crates_stay_behind_their_rooms() {
         ("a/src/storage/b.rs", "use fs_err::read;"),
         (
             "a/src/net.rs",
-            "use crate::fs_err::x;\nuse ::fs_err::read;\nfn a() { fs_err::read() }",
+            "use crate::fs_err::x;\nuse fs_err::read;\nfn a() { fs_err::read() }",
         ),
     ]);
     breaks(
         &rules::crates(
             &bad,
-            &BTreeMap::from([("fs-err", ["a/src/storage"].as_slice())]),
+            &BTreeMap::from([("fs-err", vec!["a/src/storage".to_owned()])]),
             &["serde"],
         ),
         &[
@@ -360,7 +153,12 @@ fn members_depend_one_way() {
 
 #[test]
 fn host_root_makes_the_machines_paths() {
-    holds(rules::host_paths(&Project::read(), HOST_PATHS));
+    let project = Project::read();
+    let files = HOST_PATHS
+        .iter()
+        .map(|(place, _)| place.split_once(' ').map_or(*place, |(file, _)| file));
+    holds(rules::stale(&project, files));
+    holds(rules::host_paths(&project, HOST_PATHS));
     let bad = Project::of(&[(
         "a/src/b.rs",
         "fn a() { open(\"/sys/x\"); say(\"/system\"); }\n// \"/proc\"\nconst C: &str = \"/dev\";\nconst D: &str = \"/etc/x\";\n",
