@@ -52,7 +52,9 @@ fn a_name_that_is_taken_takes_the_rules_with_it() {
     let world = World::new();
     let plan = world.plan(Vec::new());
     let _taps = world.pod.run(|| open_taps(&plan).unwrap());
-    world.pod.sh("ip link add k6t-eth0 type veth peer name other");
+    world
+        .pod
+        .sh("ip link add k6t-eth0 type veth peer name other");
     let error = fails(&world.pod, &plan);
     assert_eq!(
         error.to_string(),

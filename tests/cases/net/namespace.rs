@@ -39,7 +39,10 @@ impl Namespace {
     }
 
     /// Runs an async function in this namespace.
-    pub(crate) fn block_on<T: Send, F: Future<Output = T>>(&self, work: impl FnOnce() -> F + Send) -> T {
+    pub(crate) fn block_on<T: Send, F: Future<Output = T>>(
+        &self,
+        work: impl FnOnce() -> F + Send,
+    ) -> T {
         self.run(|| {
             tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -71,11 +74,14 @@ impl Namespace {
     }
 
     /// Everything that a set-up may touch, as text: links, addresses, routes, rules, settings.
+    ///
+    /// Without what the kernel does in its own time (duplicate address detection) or keeps of a link that was up once.
     pub(crate) fn state(&self) -> String {
         self.sh(
-            "ip -d addr | grep -v valid_lft; ip route; ip -6 route; nft -a list ruleset; \
+            "ip addr | sed '/valid_lft/d; s/ tentative//; s/qdisc [a-z_]*//'; ip route; \
+             ip -6 route | grep -v fe80; nft -a list ruleset; \
              sysctl -n net.ipv4.ip_forward net.ipv6.conf.all.forwarding; \
-             cat /proc/sys/net/ipv4/conf/*/route_localnet",
+             cat /proc/sys/net/bridge/* /proc/sys/net/ipv4/conf/*/route_localnet",
         )
     }
 }

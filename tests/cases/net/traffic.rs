@@ -95,11 +95,8 @@ fn a_process_in_the_pod_reaches_the_guest_at_localhost() {
         seen(&world.pod, at("10.0.2.2", &server), &server),
         ip("10.0.2.1")
     );
-    let server = listen(&guest, "[::]:0");
-    assert_eq!(
-        seen(&world.pod, at("::1", &server), &server),
-        ip("fd10:0:2::1")
-    );
+    // Linux cannot route ::1 off its own loopback, so it is refused at once and clients go on to 127.0.0.1.
+    refused(&world.pod, &at("::1", &server).to_string());
 }
 
 #[test]
