@@ -153,6 +153,7 @@ async fn events_follow_until_interrupted() {
         () = driving => {}
     }
     let text = String::from_utf8(out.0).expect("utf-8");
+    assert!(!text.is_empty());
     assert!(
         text.lines()
             .all(|line| line.ends_with("RESUME") || line.ends_with("STOP")),
