@@ -1,8 +1,8 @@
 //! `virt-launcher qmp`: looks at a running VM, through the supervisor or at the monitor itself.
 //!
-//! A VM is found ([`find`]), asked ([`ask`]), and the answers become tables for people (one file a subject
-//! below [`sheets`]) or JSON for machines: an object from each QMP command to QEMU's own answer. Text that
-//! a guest can influence reaches a terminal only with its control characters escaped ([`escape`]).
+//! A VM is found (`find`), asked (`ask`), and the answers become tables for people (one file a subject
+//! below `sheets`) or JSON for machines: an object from each QMP command to QEMU's own answer. Text that
+//! a guest can influence reaches a terminal only with its control characters escaped (`escape`).
 
 pub mod args;
 mod ask;
