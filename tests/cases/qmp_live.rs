@@ -1,11 +1,15 @@
-//! The session against a real QEMU: no machine in it, so that nothing but the monitor runs.
+//! The session, the inspection socket and `virt-launcher qmp` against a real QEMU.
 
 use std::{
     io::Read,
     os::{fd::OwnedFd, unix::net::UnixListener},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
 };
+
+#[path = "qmp_live/inspect.rs"]
+mod inspect;
 
 use qmp::{CloseReason, ErrorClass, ExecuteError, Known, Options, Session, schema::Schema};
 use serde_json::{Value, json};
@@ -19,18 +23,17 @@ struct Qemu {
 }
 
 impl Qemu {
+    /// Nothing but a monitor.
     fn start() -> Self {
+        Self::machine(&["-M", "none"])
+    }
+
+    fn machine(arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let listener = UnixListener::bind(dir.path().join("qmp")).expect("a socket");
+        let listener = UnixListener::bind(dir.path().join("qmp.sock")).expect("a socket");
         let child = Command::new("qemu-system-x86_64")
-            .args([
-                "-M",
-                "none",
-                "-nodefaults",
-                "-no-user-config",
-                "-display",
-                "none",
-            ])
+            .args(["-nodefaults", "-no-user-config", "-display", "none"])
+            .args(arguments)
             // The listener is descriptor 0: bound before QEMU runs, so that nobody need wait for a path.
             .args([
                 "-chardev",
@@ -44,13 +47,17 @@ impl Qemu {
         Self { child, dir }
     }
 
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("qmp.sock")
+    }
+
     async fn connect(&self, generation: u64) -> Session {
         let options = Options {
             greeting: LONG,
             generation,
             ..Options::default()
         };
-        Session::connect(&self.dir.path().join("qmp"), options)
+        Session::connect(&self.socket(), options)
             .await
             .expect("a session")
     }
@@ -129,7 +136,7 @@ async fn a_cancelled_call_and_an_overlong_reply() {
         limit: 4096,
         ..Options::default()
     };
-    let session = Session::connect(&qemu.dir.path().join("qmp"), options)
+    let session = Session::connect(&qemu.socket(), options)
         .await
         .expect("a session");
     let error = session

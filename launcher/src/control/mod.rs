@@ -62,12 +62,12 @@ impl Policy {
 /// Binds the socket, for its owner alone (mode 0600). A file that lies there is removed first: whoever calls
 /// this owns the directory.
 pub fn bind(path: &Utf8Path) -> io::Result<std::os::unix::net::UnixListener> {
-    match fs_err::remove_file(path) {
+    match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let listener = std::os::unix::net::UnixListener::bind(path)?;
-    fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

@@ -8,6 +8,7 @@
 //!   Many of them in a row end the session, for then no monitor speaks there;
 //! - a line over the size limit is thrown away as it comes; the call whose id its end carries fails.
 
+mod counters;
 mod driver;
 mod handshake;
 
@@ -21,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+pub use counters::Counters;
 use qapi::Command;
 use serde_json::Value;
 use tokio::{
@@ -63,34 +65,6 @@ impl Default for Options {
             oob: true,
             enable: Vec::new(),
         }
-    }
-}
-
-/// What was dropped on the way, for whoever wonders.
-#[derive(Debug, Default)]
-pub struct Counters {
-    unknown_ids: AtomicU64,
-    late_replies: AtomicU64,
-    garbage: AtomicU64,
-    overlong: AtomicU64,
-}
-
-impl Counters {
-    /// Replies with an id that this session never gave.
-    pub fn unknown_ids(&self) -> u64 {
-        self.unknown_ids.load(Ordering::Relaxed)
-    }
-    /// Replies to calls that were cancelled or timed out.
-    pub fn late_replies(&self) -> u64 {
-        self.late_replies.load(Ordering::Relaxed)
-    }
-    /// Lines that were no QMP.
-    pub fn garbage(&self) -> u64 {
-        self.garbage.load(Ordering::Relaxed)
-    }
-    /// Lines over the size limit.
-    pub fn overlong(&self) -> u64 {
-        self.overlong.load(Ordering::Relaxed)
     }
 }
 
