@@ -35,4 +35,4 @@ pub use line::{Line, Lines};
 pub use message::{Refused, Version};
 pub use qapi::{Command, Empty, qga, qmp};
 pub use queue::{Delivery, Events};
-pub use session::{Counters, Options, Session};
+pub use session::{Counters, Options, Session, connect};

@@ -174,6 +174,9 @@ fn a_limit_above_the_own_group_counts() {
     assert_eq!(facts(&root).memory_limit.unwrap().to_string(), "1Mi");
     std::fs::write(slice.join("user-1000.slice/memory.max"), "4096\n").unwrap();
     assert_eq!(facts(&root).memory_limit.unwrap().to_string(), "4Ki");
+    // The lowest, not the nearest.
+    std::fs::write(slice.join("user-1000.slice/memory.max"), "2097152\n").unwrap();
+    assert_eq!(facts(&root).memory_limit.unwrap().to_string(), "1Mi");
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl Client {
     }
 
     pub(super) async fn run(mut self) -> Result<(), CutOff> {
-        let hello = Instant::now() + self.policy.patience;
+        let hello = Instant::now() + self.policy.hello;
         self.greet().await?;
         let mut running: Option<Running> = None;
         let mut session_ended = false;

@@ -38,7 +38,9 @@ pub struct Policy {
     pub message: usize,
     /// How long QEMU has for a client's command.
     pub deadline: Duration,
-    /// How long a client may leave what we send it unread, or the negotiation undone, before it is cut off.
+    /// How long a client may leave the negotiation undone before it is cut off.
+    pub hello: Duration,
+    /// How long a client may leave what we send it unread before it is cut off.
     pub patience: Duration,
 }
 
@@ -51,6 +53,7 @@ impl Policy {
             outstanding: 8,
             message: 1 << 20,
             deadline: Duration::from_secs(60),
+            hello: Duration::from_secs(10),
             patience: Duration::from_secs(10),
         }
     }

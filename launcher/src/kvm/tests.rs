@@ -1,5 +1,7 @@
 //! Other programs than ours: a probe that could not fail would be worth nothing.
 
+use std::time::Duration;
+
 use super::*;
 
 /// A program without what `-cpu host` sets, to its end; `/dev/kvm` must be there.

@@ -1,6 +1,6 @@
 //! Links, addresses and routes over rtnetlink: bridge, tap on its bridge, veth pair, and reading them.
 //!
-//! Each change first looks at what is there, so that doing it twice changes nothing, and returns how to take it
+//! Each change first looks at what is there, so that doing it twice changes nothing, and notes how to take it
 //! back when it did something.
 
 mod read;
@@ -93,21 +93,33 @@ impl Netlink {
         &self,
         plan: &BridgePlan,
         mtu: u32,
-    ) -> Result<(u32, Option<Undo>), NetError> {
+        done: &mut Vec<Undo>,
+    ) -> Result<u32, NetError> {
         if let Some(found) = self.find(&plan.name).await? {
             found.must_be_bridge(plan, mtu)?;
             if !found.up {
                 self.set(&plan.name, found.index, State::up()).await?;
             }
-            return Ok((found.index, None));
+            return Ok(found.index);
         }
         let message = LinkBridge::new(&plan.name)
             .address(plan.mac.0.to_vec())
-            .mtu(mtu)
             .build();
         self.add(message, Action::CreateBridge, &plan.name).await?;
-        let undo = Undo::DeleteLink(plan.name.clone());
-        Ok((self.must_find(&plan.name).await?.index, Some(undo)))
+        done.push(Undo::DeleteLink(plan.name.clone()));
+        self.pin_mtu(&plan.name, mtu).await
+    }
+
+    /// A bridge takes the smallest MTU of its ports until somebody changes it (`br_mtu_auto_adjust`); one given at
+    /// creation does not count as a change.
+    async fn pin_mtu(&self, bridge: &str, mtu: u32) -> Result<u32, NetError> {
+        let index = self.must_find(bridge).await?.index;
+        let state = State {
+            mtu: Some(mtu),
+            ..State::default()
+        };
+        self.set(bridge, index, state).await?;
+        Ok(index)
     }
 
     /// Puts the tap on the bridge, up, with the bridge's MTU.
@@ -116,10 +128,11 @@ impl Netlink {
         tap: &str,
         bridge: u32,
         mtu: u32,
-    ) -> Result<Option<Undo>, NetError> {
+        done: &mut Vec<Undo>,
+    ) -> Result<(), NetError> {
         let found = self.must_find(tap).await?;
         if found.controller == Some(bridge) && found.up && found.mtu == mtu {
-            return Ok(None);
+            return Ok(());
         }
         if let Some(other) = found.controller.filter(|&index| index != bridge) {
             return Err(NetError::Taken {
@@ -135,11 +148,12 @@ impl Netlink {
             controller: Some(bridge),
         };
         self.set(tap, found.index, state).await?;
-        Ok(Some(Undo::ReleaseTap {
+        done.push(Undo::ReleaseTap {
             tap: tap.to_owned(),
             up: found.up,
             mtu: found.mtu,
-        }))
+        });
+        Ok(())
     }
 
     /// Adds an address. An IPv6 one is usable at once: nobody else is on the link to collide with.
@@ -148,7 +162,8 @@ impl Netlink {
         link: &str,
         index: u32,
         address: IpNet,
-    ) -> Result<Option<Undo>, NetError> {
+        done: &mut Vec<Undo>,
+    ) -> Result<(), NetError> {
         let mut request = self
             .handle
             .address()
@@ -161,11 +176,14 @@ impl Netlink {
                 .push(AddressAttribute::Flags(AddressFlags::Nodad));
         }
         match request.execute().await.map_err(errno) {
-            Ok(()) => Ok(Some(Undo::RemoveAddress {
-                link: link.to_owned(),
-                address,
-            })),
-            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(None),
+            Ok(()) => {
+                done.push(Undo::RemoveAddress {
+                    link: link.to_owned(),
+                    address,
+                });
+                Ok(())
+            }
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
             Err(source) => Err(link_error(Action::AddAddress, link, source)),
         }
     }

@@ -139,17 +139,15 @@ async fn make_bridge(
     done: &mut Vec<Undo>,
 ) -> Result<(), NetError> {
     let bridge = &nic.bridge;
-    let (index, made) = netlink.ensure_bridge(bridge, nic.mtu).await?;
-    done.extend(made);
+    let index = netlink.ensure_bridge(bridge, nic.mtu, done).await?;
     for address in addresses(nic) {
-        done.extend(netlink.ensure_address(&bridge.name, index, address).await?);
-    }
-    done.extend(
         netlink
-            .ensure_on_bridge(&nic.tap.name, index, nic.mtu)
-            .await?,
-    );
-    Ok(())
+            .ensure_address(&bridge.name, index, address, done)
+            .await?;
+    }
+    netlink
+        .ensure_on_bridge(&nic.tap.name, index, nic.mtu, done)
+        .await
 }
 
 fn set(settings: &[Sysctl], root: &HostRoot, done: &mut Vec<Undo>) -> Result<(), NetError> {

@@ -16,6 +16,8 @@ pub struct Sysctl {
     pub key: String,
     /// What it shall be.
     pub value: &'static str,
+    /// Better so; where it is not there or not ours to write, the guest does without.
+    pub optional: bool,
 }
 
 /// A setting as it was before.
@@ -25,7 +27,7 @@ pub struct Previous {
     value: String,
 }
 
-/// Settings of the whole namespace: the guest's packets are routed.
+/// Settings of the whole namespace: the guest's packets are routed, and not filtered twice.
 pub fn forwarding(plan: &NetworkPlan) -> Vec<Sysctl> {
     let v4 = plan.nics.iter().any(|nic| nic.masquerade.guest.is_some());
     let v6 = plan.nics.iter().any(|nic| nic.masquerade.guest6.is_some());
@@ -36,6 +38,10 @@ pub fn forwarding(plan: &NetworkPlan) -> Vec<Sysctl> {
     if v6 {
         settings.push(Sysctl::on("net/ipv6/conf/all/forwarding"));
     }
+    // With br_netfilter, as on most nodes, a packet from the guest to itself by its pod's address would be
+    // translated within the bridge, which sends nothing back to the port it came from.
+    settings.extend(v4.then(|| Sysctl::better_off("net/bridge/bridge-nf-call-iptables")));
+    settings.extend(v6.then(|| Sysctl::better_off("net/bridge/bridge-nf-call-ip6tables")));
     settings
 }
 
@@ -53,6 +59,15 @@ impl Sysctl {
         Self {
             key: key.into(),
             value: "1",
+            optional: false,
+        }
+    }
+
+    fn better_off(key: &str) -> Self {
+        Self {
+            key: key.into(),
+            value: "0",
+            optional: true,
         }
     }
 
@@ -60,8 +75,16 @@ impl Sysctl {
     ///
     /// # Errors
     ///
-    /// [`NetError::Sysctl`]. A read-only `/proc/sys` is none while it says what is wanted.
+    /// [`NetError::Sysctl`]. A read-only `/proc/sys` is none while it says what is wanted, nor anything about an
+    /// optional setting.
     pub fn apply(&self, root: &HostRoot) -> Result<Option<Previous>, NetError> {
+        match self.write(root) {
+            Err(_) if self.optional => Ok(None),
+            result => result,
+        }
+    }
+
+    fn write(&self, root: &HostRoot) -> Result<Option<Previous>, NetError> {
         let path = self.path(root);
         let found = self.read(root)?;
         if found == self.value {
@@ -116,6 +139,14 @@ impl Previous {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_optional_setting_may_be_absent() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = HostRoot::new(Utf8PathBuf::from_path_buf(directory.path().into()).unwrap());
+        let setting = Sysctl::better_off("net/bridge/bridge-nf-call-iptables");
+        assert_eq!(setting.apply(&root).unwrap(), None);
+    }
 
     #[test]
     fn a_setting_is_written_once_and_restored() {

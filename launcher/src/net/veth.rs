@@ -69,22 +69,25 @@ pub async fn pod_nic(nic: &PodNic, pod: NetNs<'_>) -> Result<(), NetError> {
     netlink
         .add_veth(&nic.host_link, nic.mtu, peer.build())
         .await?;
-    let configured = match netlink.must_find(&nic.host_link).await {
-        Ok(link) => {
-            let host = IpNet::V4(nic.host);
-            netlink
-                .ensure_address(&nic.host_link, link.index, host)
-                .await
-        }
-        Err(error) => Err(error),
-    };
-    match configured {
-        Ok(_) => Ok(()),
+    let mut done = vec![Undo::DeleteLink(nic.host_link.clone())];
+    match configure_host(&netlink, nic, &mut done).await {
+        Ok(()) => Ok(()),
         Err(cause) => Err(NetError::Undone {
             cause: Box::new(cause),
-            undo: undo::all(&netlink, vec![Undo::DeleteLink(nic.host_link.clone())]).await,
+            undo: undo::all(&netlink, done).await,
         }),
     }
+}
+
+async fn configure_host(
+    netlink: &Netlink,
+    nic: &PodNic,
+    done: &mut Vec<Undo>,
+) -> Result<(), NetError> {
+    let index = netlink.must_find(&nic.host_link).await?.index;
+    netlink
+        .ensure_address(&nic.host_link, index, IpNet::V4(nic.host), done)
+        .await
 }
 
 /// Deletes the pair by the machine's end, in this namespace; that it is gone is no error.
@@ -109,7 +112,7 @@ pub async fn configure_inside(nic: &PodNic) -> Result<(), NetError> {
     netlink.set(&nic.pod_link, link.index, State::up()).await?;
     let address = IpNet::V4(nic.pod);
     netlink
-        .ensure_address(&nic.pod_link, link.index, address)
+        .ensure_address(&nic.pod_link, link.index, address, &mut Vec::new())
         .await?;
     let gateway = nic.host.addr();
     netlink

@@ -9,6 +9,8 @@ pub mod findings;
 mod kind;
 pub mod mirror;
 pub mod path;
+#[cfg(test)]
+mod probe;
 mod text;
 pub mod tree;
 mod tree_de;

@@ -1,6 +1,7 @@
 //! From text to a tree: JSON when it begins with `{`, YAML otherwise.
 
 use serde_saphyr::Options;
+use serde_saphyr::options::DuplicateKeyPolicy;
 
 use super::path::Path;
 use super::tree::Node;
@@ -40,8 +41,8 @@ fn parse_json(text: &str) -> Result<Node, Refusal> {
     let first = match documents.next() {
         Some(document) => document.map_err(|error| {
             refuse(
-                format!("it begins like JSON, but is none: {error}"),
-                "correct the text at that place",
+                format!("it is not valid JSON: {error}"),
+                "correct the text at that place: what begins with `{` is read as JSON",
             )
         })?,
         None => return Err(empty()),
@@ -92,6 +93,8 @@ fn limits() -> Options {
             max_total_replayed_events: 100_000,
             max_replay_stack_depth: 16,
         },
+        // Doubled keys are found by the tree, as in JSON.
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
         emit_comments: false,
         with_snippet: false,
     }

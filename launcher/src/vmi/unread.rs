@@ -13,19 +13,36 @@ const EVERYWHERE: [&str; 9] = [
 /// A name with more homes than this belongs anywhere.
 const MOST_HOMES: usize = 3;
 
+/// Each is compared with the whole table: a file with more is something else, or hostile.
+const MOST_UNKNOWN: usize = 500;
+
 pub(super) fn judge(unread: &[Path], tree: &Node, findings: &mut Findings) {
+    let mut strangers = 0;
     for path in unread {
         let Some(name) = path.last_key() else {
             continue;
         };
-        let value = tree.get(path).unwrap_or(&Node::Null);
         match fields::class(&path.parent().pattern(), name) {
-            Some(Class::Refused(field)) if field.is_asked(value) => {
-                findings.refuse(path, field.what, field.hint)
+            Some(Class::Refused(field)) => {
+                if tree.get(path).is_some_and(|value| field.is_asked(value)) {
+                    findings.refuse(path, field.what, field.hint);
+                }
             }
             Some(Class::Headroom(notice)) => findings.notice(path, notice),
             Some(_) => {}
-            None => unknown(path, name, findings),
+            None if strangers < MOST_UNKNOWN => {
+                strangers += 1;
+                unknown(path, name, findings);
+            }
+            None => {
+                let at = Path::root();
+                findings.refuse(
+                    &at,
+                    "it has hundreds of fields that nobody knows",
+                    "is this the right file?",
+                );
+                return;
+            }
         }
     }
 }

@@ -384,7 +384,7 @@ impl Session {
 
 /// Connects, also where the path is longer than a socket address holds (108 bytes, unix(7)), as paths below
 /// `/var/lib/kubelet/pods` are: the kernel follows `/proc/self/fd` to the directory.
-pub(crate) async fn connect(path: &Path) -> std::io::Result<UnixStream> {
+pub async fn connect(path: &Path) -> std::io::Result<UnixStream> {
     const ADDRESS: usize = 107;
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return UnixStream::connect(path).await;

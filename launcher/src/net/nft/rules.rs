@@ -1,7 +1,7 @@
 //! The ruleset as values (facts 7.3). Nothing here touches the kernel.
 
 use std::collections::{BTreeSet, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use nftables::batch::Batch;
 use nftables::expr::{
@@ -45,25 +45,6 @@ impl Family {
             Self::V6 => NfFamily::IP6,
         }
     }
-
-    /// Where a process looks for a service of its own pod.
-    fn loopback(self) -> IpAddr {
-        match self {
-            Self::V4 => IpAddr::from([127, 0, 0, 1]),
-            Self::V6 => std::net::Ipv6Addr::LOCALHOST.into(),
-        }
-    }
-
-    /// What packets from there may have as their source.
-    fn loopback_net(self) -> Expression<'static> {
-        match self {
-            Self::V4 => Expression::Named(NamedExpression::Prefix(Prefix {
-                addr: Box::new(Expression::String("127.0.0.0".into())),
-                len: 8,
-            })),
-            Self::V6 => address(self.loopback()),
-        }
-    }
 }
 
 /// The family's chains and rules without the table itself; none when no guest has an address of the family.
@@ -77,15 +58,19 @@ pub fn table(plan: &NetworkPlan, family: Family) -> Option<Vec<NfListObject<'sta
         return None;
     }
     let mut objects = Vec::new();
+    objects.extend([PREROUTING, POSTROUTING].map(|base| chain(family, base)));
     if family == Family::V4 {
-        objects.push(chain(family, GUARD));
+        objects.extend([GUARD, OUTPUT].map(|base| chain(family, base)));
     }
-    objects.extend([PREROUTING, OUTPUT, POSTROUTING].map(|base| chain(family, base)));
     for nic in &nics {
-        objects.extend(nic.guard());
         objects.extend(nic.prerouting());
-        objects.extend(nic.output());
-        objects.extend(nic.postrouting());
+        objects.push(nic.masquerade());
+        // IPv6 takes no packet to or from ::1 off a link (RFC 4291, 2.5.3, and the kernel's `rt6_need_strict`): rules
+        // for it would only make a connection hang that is otherwise refused at once.
+        if family == Family::V4 {
+            objects.extend(nic.guard());
+            objects.extend(nic.loopback());
+        }
     }
     Some(objects)
 }
@@ -175,21 +160,16 @@ impl<'a> Nat<'a> {
     }
 
     /// `route_localnet` on the bridge would let the guest reach what listens on the pod's 127.0.0.1, and send as if
-    /// it were from there. IPv6 drops both by itself (RFC 4291, 2.5.3).
-    fn guard(&self) -> Vec<NfListObject<'static>> {
-        if self.family == Family::V6 {
-            return Vec::new();
-        }
-        ["saddr", "daddr"]
-            .map(|field| {
-                let expr = vec![
-                    meta(MetaKey::Iifname, self.bridge),
-                    self.is(field, Operator::EQ, self.family.loopback_net()),
-                    Statement::Drop(None),
-                ];
-                self.rule(GUARD, expr)
-            })
-            .into()
+    /// it were from there.
+    fn guard(&self) -> [NfListObject<'static>; 2] {
+        ["saddr", "daddr"].map(|field| {
+            let expr = vec![
+                meta(MetaKey::Iifname, self.bridge),
+                self.is(field, Operator::EQ, loopback_net()),
+                Statement::Drop(None),
+            ];
+            self.rule(GUARD, expr)
+        })
     }
 
     /// From outside to the guest; and from the guest to its pod's own addresses, which are also its.
@@ -205,27 +185,27 @@ impl<'a> Nat<'a> {
         rules
     }
 
-    /// From a process of the pod to the guest, by the loopback address.
-    fn output(&self) -> Vec<NfListObject<'static>> {
-        let to_loopback = [self.is("daddr", Operator::EQ, address(self.family.loopback()))];
-        self.for_ports(OUTPUT, &to_loopback, &self.dnat())
-    }
-
-    /// The guest's packets get the address of the link they leave by; those from loopback the gateway's, since the
-    /// guest would answer to its own loopback.
-    fn postrouting(&self) -> Vec<NfListObject<'static>> {
-        let masquerade = vec![
+    /// The guest's packets get the address of the link they leave by.
+    fn masquerade(&self) -> NfListObject<'static> {
+        let expr = vec![
             self.is("saddr", Operator::EQ, address(self.guest)),
             Statement::Masquerade(None),
         ];
-        let from_loopback = vec![
+        self.rule(POSTROUTING, expr)
+    }
+
+    /// From a process of the pod to the guest, by the loopback address; as the gateway, since the guest would
+    /// answer to its own loopback.
+    fn loopback(&self) -> Vec<NfListObject<'static>> {
+        let to_loopback = [self.is("daddr", Operator::EQ, address(Ipv4Addr::LOCALHOST.into()))];
+        let as_gateway = vec![
             meta(MetaKey::Oifname, self.bridge),
-            self.is("saddr", Operator::EQ, self.family.loopback_net()),
+            self.is("saddr", Operator::EQ, loopback_net()),
             Statement::SNAT(Some(to(self.gateway))),
         ];
-        [masquerade, from_loopback]
-            .map(|expr| self.rule(POSTROUTING, expr))
-            .into()
+        let mut rules = self.for_ports(OUTPUT, &to_loopback, &self.dnat());
+        rules.push(self.rule(POSTROUTING, as_gateway));
+        rules
     }
 
     /// One rule for all ports, or one a protocol.
@@ -338,6 +318,14 @@ fn local_destination() -> Statement<'static> {
         right: Expression::String("local".into()),
         op: Operator::EQ,
     })
+}
+
+/// What a packet from loopback may have as its source.
+fn loopback_net() -> Expression<'static> {
+    Expression::Named(NamedExpression::Prefix(Prefix {
+        addr: Box::new(Expression::String("127.0.0.0".into())),
+        len: 8,
+    }))
 }
 
 fn address(ip: IpAddr) -> Expression<'static> {

@@ -36,9 +36,9 @@ pub(in crate::net) async fn apply_noting(
         let Some(objects) = rules::table(plan, family) else {
             continue;
         };
-        let wanted = normal(serde_json::to_value(&objects).map_err(NetError::NftOutput)?);
+        let wanted = serde_json::to_value(&objects).map_err(NetError::NftOutput)?;
         let found = list(family).await?;
-        if found.map(normal).as_ref() == Some(&wanted) {
+        if found.map(by_chain) == Some(by_chain(wanted)) {
             continue;
         }
         run(&rules::transaction(objects, family)).await?;
@@ -94,8 +94,8 @@ pub async fn verify(plan: &NetworkPlan) -> Result<(), NetError> {
         let Some(objects) = rules::table(plan, family) else {
             continue;
         };
-        let wanted = count(&serde_json::to_value(&objects).map_err(NetError::NftOutput)?);
-        let found = list(family).await?.as_ref().map(count).unwrap_or_default();
+        let wanted = count(serde_json::to_value(&objects).map_err(NetError::NftOutput)?);
+        let found = list(family).await?.map(count).unwrap_or_default();
         if found != wanted {
             return Err(NetError::NotAsPlanned {
                 what: format!("rules a chain of table `{} {TABLE}`", family.name()),
@@ -107,16 +107,25 @@ pub async fn verify(plan: &NetworkPlan) -> Result<(), NetError> {
     Ok(())
 }
 
-/// Rules of each chain by its name.
-fn count(objects: &Value) -> BTreeMap<String, usize> {
-    let mut chains = BTreeMap::new();
-    for object in objects.as_array().into_iter().flatten() {
-        if let Some(name) = object["chain"]["name"].as_str() {
-            chains.entry(name.to_owned()).or_default();
-        }
-        if let Some(chain) = object["rule"]["chain"].as_str() {
-            *chains.entry(chain.to_owned()).or_default() += 1;
-        }
+/// How many rules each chain has.
+fn count(objects: Value) -> BTreeMap<String, usize> {
+    by_chain(objects)
+        .into_iter()
+        .map(|(name, objects)| (name, objects.len().saturating_sub(1)))
+        .collect()
+}
+
+/// Chains, each with its rules in their order, in a form in which what was given equals what is listed.
+fn by_chain(objects: Value) -> BTreeMap<String, Vec<Value>> {
+    let mut chains: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    let Value::Array(objects) = normal(objects) else {
+        return chains;
+    };
+    for object in objects {
+        let name = object["chain"]["name"].as_str();
+        let name = name.or_else(|| object["rule"]["chain"].as_str());
+        let name = name.unwrap_or_default().to_owned();
+        chains.entry(name).or_default().push(object);
     }
     chains
 }

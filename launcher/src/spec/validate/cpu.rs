@@ -54,6 +54,7 @@ pub(super) fn cpu(vmi: &Vmi, out: &mut Findings) -> Cpu {
 fn topology(vmi: &Vmi, out: &mut Findings) -> (u32, u32, u32) {
     let written = &vmi.spec.domain.cpu;
     let mut at = Path::of("spec.domain.cpu");
+    let mut hint = "lower `sockets`, `cores` or `threads`";
     let fields = [
         ("sockets", written.sockets),
         ("cores", written.cores),
@@ -72,16 +73,13 @@ fn topology(vmi: &Vmi, out: &mut Findings) -> (u32, u32, u32) {
     {
         counts[0] = sockets;
         at = source;
+        hint = "lower it, or say how many vCPUs there are by `spec.domain.cpu.sockets`";
     }
     let vcpus = counts.iter().fold(1, |product: u64, count| {
         product.saturating_mul(u64::from(*count))
     });
     if vcpus > MOST_VCPUS {
-        out.refuse(
-            &at,
-            format!("it makes more than {MOST_VCPUS} vCPUs"),
-            "lower `sockets`, `cores` or `threads`",
-        );
+        out.refuse(&at, format!("it makes more than {MOST_VCPUS} vCPUs"), hint);
         return (1, 1, 1);
     }
     counts.into()

@@ -158,7 +158,7 @@ fn disk_target(
     taken: &mut Taken,
     out: &mut Findings,
 ) -> Target {
-    let what = "a bus that disks are on in this version";
+    let what = "a bus for disks in this version";
     let bus = choose(&disk.bus, &path.key("bus"), what, &BUSES, out).unwrap_or(Bus::Sata);
     let at = path.key("pciAddress");
     let pci_address = taken.pci_address(&disk.pci_address, &at, out);
@@ -179,7 +179,7 @@ fn disk_target(
 }
 
 fn cdrom_target(cdrom: &mirror::CdRomTarget, path: Path, out: &mut Findings) -> Target {
-    let what = "a bus that CD-ROMs are on in this version";
+    let what = "a bus for CD-ROMs";
     let bus = choose(&cdrom.bus, &path.key("bus"), what, &CDROM_BUSES, out).unwrap_or(Bus::Sata);
     let trays = [("closed", false), ("open", true)];
     let tray_open = choose(

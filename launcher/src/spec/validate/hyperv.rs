@@ -174,6 +174,8 @@ fn settle_needs(all: &mut [Enlightenment], out: &mut Findings) {
             );
         } else {
             needed.on = Some(true);
+            // Whoever asked for this one asks for what it needs.
+            needed.field = field;
         }
     }
 }

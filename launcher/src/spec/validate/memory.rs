@@ -61,15 +61,21 @@ fn wanted(vmi: &Vmi) -> Option<(&Quantity, Path)> {
 }
 
 fn missing(out: &mut Findings) {
-    let domain = Path::of("spec.domain");
-    if ["memory", "resources"]
+    // Where it stands in the wrong place or has a wrong type, that has been said.
+    let places = [
+        "spec.domain.memory",
+        "spec.domain.resources",
+        "spec.memory",
+        "spec.resources",
+    ];
+    if places
         .into_iter()
-        .any(|part| out.refused_within(&domain.key(part)))
+        .any(|place| out.refused_within(&Path::of(place)))
     {
         return;
     }
     out.refuse(
-        &domain.key("memory").key("guest"),
+        &Path::of("spec.domain.memory.guest"),
         "the guest has no memory",
         "give `spec.domain.memory.guest`, such as `1Gi`",
     );

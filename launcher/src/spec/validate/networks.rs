@@ -44,7 +44,11 @@ pub(super) fn networks(written: &[Network], out: &mut Findings) -> HashMap<Strin
             }
             pod.get_or_insert_with(|| path.clone());
         } else if !out.refused_within(&path) {
-            out.refuse(&path, "it is of no kind", "add `pod: {}`");
+            out.refuse(
+                &path,
+                "it does not say which network it is",
+                "add `pod: {}` for the pod's",
+            );
         }
         let behind = Behind {
             pod: network

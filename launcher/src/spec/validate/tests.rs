@@ -301,3 +301,64 @@ fn one_wrong_value_is_refused_once() {
     );
     assert_eq!(refusal.lines().count(), 3, "{refusal}");
 }
+
+/// Whatever stands in whichever field: an answer, never a panic, and a refusal with reasons.
+#[test]
+fn odd_values_in_any_field_are_answered() {
+    let odd = [
+        "null",
+        "true",
+        "-1",
+        "0",
+        "18446744073709551615",
+        "1e300",
+        "\"\"",
+        "\"x\"",
+        "\"\\u0000\"",
+        "[]",
+        "{}",
+        "[null]",
+        "[[]]",
+        "[{}]",
+        "{\"x\": 1}",
+        "\"9999999999Ei\"",
+        "\"/\"",
+        "\"0.0.0.0/0\"",
+        "\"::/0\"",
+    ];
+    for group in vmi::fields::groups() {
+        for name in vmi::fields::names_in(group.at) {
+            for value in odd {
+                let text = with_field(&format!("{}.{name}", group.at), value);
+                let outcome = vmi::read(&text).and_then(|document| Spec::from_vmi(&document));
+                if let Err(refusal) = outcome {
+                    assert!(!refusal.violations.is_empty(), "{text}");
+                }
+            }
+        }
+    }
+}
+
+/// A VMI in JSON in which `field` is `value`; other fields are the least that is needed.
+fn with_field(field: &str, value: &str) -> String {
+    let steps: Vec<_> = field.split('.').filter(|step| !step.is_empty()).collect();
+    let inner = steps.iter().rev().fold(value.to_owned(), |inner, step| {
+        match step.strip_suffix("[]") {
+            Some(list) => format!("{{\"{list}\": [{inner}]}}"),
+            None => format!("{{\"{step}\": {inner}}}"),
+        }
+    });
+    // The field's own root replaces the default of that name.
+    let mut text = inner.strip_suffix('}').unwrap_or_default().to_owned();
+    for (key, default) in [
+        ("apiVersion", "\"kubevirt.io/v1\""),
+        ("kind", "\"VirtualMachineInstance\""),
+        ("metadata", "{\"name\": \"vm\"}"),
+        ("spec", "{\"domain\": {\"memory\": {\"guest\": \"1Gi\"}}}"),
+    ] {
+        if steps.first() != Some(&key) {
+            text.push_str(&format!(", \"{key}\": {default}"));
+        }
+    }
+    text + "}"
+}

@@ -147,15 +147,22 @@ fn input() -> impl Strategy<Value = Input> {
     prop_oneof![
         any::<bool>().prop_map(|paused| Input::Started { paused }),
         Just(Input::Failed),
-        prop_oneof![Just(Guest), Just(GuestReset), Just(GuestPanic), Just(Host)].prop_map(Input::GuestShutdown),
+        prop_oneof![Just(Guest), Just(GuestReset), Just(GuestPanic), Just(Host)]
+            .prop_map(Input::GuestShutdown),
         Just(Input::GuestPanicked),
         Just(Input::Paused),
         Just(Input::Resumed),
         Just(Input::Terminate),
         Just(Input::Terminate),
-        prop_oneof![Just(Alarm::PressAgain), Just(Alarm::GraceOver), Just(Alarm::QuitOverdue)].prop_map(Input::Alarm),
+        prop_oneof![
+            Just(Alarm::PressAgain),
+            Just(Alarm::GraceOver),
+            Just(Alarm::QuitOverdue)
+        ]
+        .prop_map(Input::Alarm),
         Just(Input::MonitorLost),
-        prop_oneof![Just(ExitStatus::Code(0)), Just(ExitStatus::Signal(9))].prop_map(Input::QemuExited),
+        prop_oneof![Just(ExitStatus::Code(0)), Just(ExitStatus::Signal(9))]
+            .prop_map(Input::QemuExited),
     ]
 }
 
