@@ -56,7 +56,6 @@ pub(crate) const UNSAFE: &[&str] = &[
 
 /// Files past the soft cap, and why they are one.
 pub(crate) const LONG: &Listed = &[
-    ("launcher/src/quantity.rs", "one grammar and its properties"),
     (
         "launcher/src/supervise/driver.rs",
         "the one loop that owns the VM",
