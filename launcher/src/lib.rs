@@ -19,6 +19,7 @@ pub mod pod;
 pub mod privileges;
 pub mod qemu;
 pub mod quantity;
+pub mod readable;
 pub mod refusal;
 pub mod spec;
 pub mod storage;

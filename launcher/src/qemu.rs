@@ -1,1 +1,22 @@
-//! placeholder
+//! The request by which PID 1 starts QEMU, from the plan.
+
+use crate::monitor::protocol::SpawnRequest;
+use crate::plan::LaunchPlan;
+
+/// QEMU needs little: where helpers would be, and messages that do not change with the pod's locale.
+const ENVIRONMENT: [(&str, &str); 2] = [("LC_ALL", "C"), ("PATH", "/usr/local/bin:/usr/bin:/bin")];
+
+/// Everything that decides how QEMU starts. The files follow in the order of the plan's `fds`.
+pub fn spawn_request(plan: &LaunchPlan) -> SpawnRequest {
+    SpawnRequest {
+        argv: plan.argv.clone(),
+        env: ENVIRONMENT
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into_iter()
+            .chain(plan.environment.clone())
+            .collect(),
+        fds: plan.fds.iter().map(|fd| fd.number).collect(),
+        affinity: plan.placement.emulator.clone(),
+        memlock: None,
+    }
+}

@@ -14,7 +14,8 @@ pub struct CpuId(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub u32);
 
-/// Ids of CPUs (or nodes), in ascending order; written `0-3,8`.
+/// Ids of CPUs (or nodes), in ascending order; written `0-3,8`, read also as `0-31:2/8` (the first two of every
+/// eight).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct CpuSet(BTreeSet<u32>);
@@ -126,12 +127,26 @@ impl FromStr for CpuSet {
                 None => {
                     set.insert(id(part)?);
                 }
-                Some((first, last)) => {
+                Some((first, rest)) => {
+                    let (last, stride) = match rest.split_once(':') {
+                        None => (rest, None),
+                        Some((last, stride)) => (last, Some(stride)),
+                    };
                     let (first, last) = (id(first)?, id(last)?);
                     if first > last {
                         return Err(bad("a range ends before it starts"));
                     }
-                    set.extend(first..=last);
+                    let (used, group) = match stride.map(|stride| stride.split_once('/')) {
+                        None => (1, 1),
+                        Some(Some((used, group))) => (id(used)?, id(group)?),
+                        Some(None) => return Err(bad("a stride is `used/group`")),
+                    };
+                    if used == 0 || used > group {
+                        return Err(bad(
+                            "a stride uses at least one, and no more than its group",
+                        ));
+                    }
+                    set.extend((first..=last).filter(|id| (id - first) % group < used));
                 }
             }
         }
@@ -169,5 +184,96 @@ impl TryFrom<String> for CpuSet {
 impl From<CpuSet> for String {
     fn from(set: CpuSet) -> Self {
         set.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ids(text: &str) -> Vec<u32> {
+        text.parse::<CpuSet>().unwrap().iter().collect()
+    }
+
+    #[test]
+    fn reads_what_the_kernel_writes() {
+        assert_eq!(ids("0-3,8\n"), [0, 1, 2, 3, 8]);
+        assert_eq!(ids("\n"), [0; 0]);
+        assert_eq!(ids("8,0-1,1-2"), [0, 1, 2, 8]);
+        assert_eq!(ids("1023-1025"), [1023, 1024, 1025]);
+    }
+
+    #[test]
+    fn reads_strides() {
+        // `bitmap_parselist`: used_size/group_size.
+        assert_eq!(ids("0-15:2/8"), [0, 1, 8, 9]);
+        assert_eq!(ids("0-4:1/2,7"), [0, 2, 4, 7]);
+        assert_eq!(ids("2-5:3/3"), [2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn refuses_other_shapes() {
+        for text in [
+            ",",
+            "0,",
+            "-1",
+            "0-",
+            "3-1",
+            "0x1",
+            "+1",
+            "1 2",
+            "0--1",
+            "1:1/2",
+            "0-4:2",
+            "0-4:0/2",
+            "0-4:3/2",
+            "0-4:1/0",
+            "0-4:1/2/3",
+            "4294967296",
+            "1048577",
+            "all",
+        ] {
+            assert!(text.parse::<CpuSet>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_cut_in_the_error() {
+        let error = "x".repeat(1000).parse::<CpuSet>().unwrap_err();
+        assert_eq!(error.text.len(), 80);
+    }
+
+    fn set() -> impl Strategy<Value = CpuSet> {
+        proptest::collection::btree_set(0_u32..2048, 0..64).prop_map(CpuSet::from_iter)
+    }
+
+    proptest! {
+        #[test]
+        fn text_reads_back(set in set()) {
+            prop_assert_eq!(set.to_string().parse::<CpuSet>(), Ok(set.clone()));
+            let json = serde_json::to_string(&set).unwrap();
+            prop_assert_eq!(serde_json::from_str::<CpuSet>(&json).unwrap(), set);
+        }
+
+        #[test]
+        fn text_is_shortest(first in 0_u32..5000, more in 1_u32..100) {
+            let run = CpuSet::from_iter(first..=first + more);
+            prop_assert_eq!(run.to_string(), format!("{first}-{}", first + more));
+        }
+
+        #[test]
+        fn set_algebra(a in set(), b in set()) {
+            let both = a.intersection(&b);
+            prop_assert!(both.is_subset(&a) && both.is_subset(&b));
+            prop_assert_eq!(a.difference(&b).union(&both), a.clone());
+            prop_assert_eq!(a.union(&b).len() + both.len(), a.len() + b.len());
+        }
+
+        #[test]
+        fn no_text_panics(text in "[0-9,:/ -]{0,24}|.{0,24}") {
+            let _ = text.parse::<CpuSet>();
+        }
     }
 }

@@ -1,1 +1,20 @@
-//! placeholder
+//! What the cases in `tests/cases` stand on: the built program, what a test needs of the machine, namespaces of
+//! its own, processes that end with it, and the demo guest.
+//!
+//! A test that lacks a need fails and names it; none is skipped.
+
+pub mod binary;
+pub mod guest;
+pub mod namespace;
+pub mod need;
+pub mod process;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+/// The top of the project.
+pub fn project() -> Utf8PathBuf {
+    Utf8Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the tests crate lies in the project")
+        .to_owned()
+}

@@ -1,1 +1,13 @@
-//! placeholder
+//! A plan is carried out.
+//!
+//! ```text
+//!  storage::prepare ┐
+//!  open taps        ├─► files ─► PID 1 starts QEMU ─┬─► monitor's greeting ───────────────┐
+//!  bind sockets     ┘                               └─► bridge, addresses, nft, DHCP port ┴─► privileges fall ─► cont
+//! ```
+//!
+//! Before QEMU's exec stands only what its argv needs; the network is built beside QEMU's own start. Each step has
+//! its undo, and a failure undoes all that was done before it is reported.
+
+pub mod files;
+pub mod launch;

@@ -1,5 +1,16 @@
 //! What this machine and pod have: [`HostFacts`], read once through [`numa::HostRoot`].
 
+mod cpuinfo;
+mod environment;
+mod links;
+mod read;
+mod resolver;
+mod text;
+
+pub use links::links_from;
+pub use read::FactsError;
+pub use text::text;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -99,9 +110,12 @@ pub struct ImageFacts {
     pub block: bool,
     /// Format by its first bytes.
     pub format: ImageFormat,
+    /// A qcow2 whose header names another file (backing or external data file), which QEMU would open.
+    #[serde(default)]
+    pub has_backing: bool,
     /// Length of the file or device (not the guest's view of a qcow2).
     pub size: Bytes,
-    /// `O_DIRECT` opens it.
+    /// `O_DIRECT` opens it, and what a start makes over it.
     pub direct_io: bool,
     /// Every block of the file is allocated.
     pub preallocated: bool,

@@ -4,6 +4,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use ipnet::{IpNet, Ipv4Net};
 use rtnetlink::LinkUnspec;
+use serde::{Deserialize, Serialize};
 
 use super::address::PodBlock;
 use super::error::NetError;
@@ -12,7 +13,7 @@ use super::mac::MacAddr;
 use super::undo::{self, Undo};
 
 /// Both ends of a local pod's NIC.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodNic {
     /// The machine's end.
     pub host_link: String,

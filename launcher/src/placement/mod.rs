@@ -1,5 +1,7 @@
 //! Who runs where: threads to CPUs, memory to nodes.
 
+pub mod place;
+
 use serde::{Deserialize, Serialize};
 
 /// What was decided, in the shape that `plan --output json` documents.

@@ -9,6 +9,8 @@ pub mod firmware;
 pub mod memory;
 pub mod nic;
 
+mod validate;
+
 use std::time::Duration;
 
 /// A VMI that has been checked, with KubeVirt's defaults filled in (facts 4.0).

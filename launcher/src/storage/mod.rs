@@ -2,6 +2,17 @@
 
 pub mod facts;
 pub mod iso;
+pub mod lock;
 pub mod plan;
 pub mod prepare;
 pub mod seed;
+
+mod dir;
+mod error;
+mod paths;
+mod qcow2;
+
+#[cfg(test)]
+mod fixture;
+
+pub use error::{PrepareError, StorageError};

@@ -1,0 +1,28 @@
+# `make run` and `make test` do all the set-up by themselves, each safe to repeat.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup guest run test
+
+CARGO_TARGET_DIR ?= target
+RELEASE := $(CARGO_TARGET_DIR)/release
+
+help: ## What can be made
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+
+setup: ## Install what is missing (as root; says what it does)
+	@tests/setup/install
+
+guest: setup ## Build the demo guest into target/guest
+	@tests/guest/build
+
+run: guest ## Boot the demo guest, prove its network both ways, power off
+	cargo build --release --locked --bins -p launcher -p tests
+	$(RELEASE)/prove $(RELEASE)/virt-launcher run --vmi examples/masquerade.json \
+		--kernel-boot-dir target/guest --allow-emulation
+
+test: guest ## Format, lints, documentation, every test
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked
+	cargo build --workspace --bins --locked
+	cargo nextest run --workspace --locked $(if $(CI),--profile ci)

@@ -1,0 +1,329 @@
+//! The steps from a plan to a running guest.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use qmp::Session;
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::files::{self, FilesError};
+use crate::net::dhcp;
+use crate::net::error::NetError;
+use crate::net::setup::{self, NetworkUp};
+use crate::plan::LaunchPlan;
+use crate::privileges::{self, PrivilegeError};
+use crate::qemu;
+use crate::storage::PrepareError;
+use crate::storage::prepare::{Prepared, prepare};
+use crate::supervise::channel::{Pid1, Pid1Error};
+
+/// QEMU greets within 50 ms; a machine that swaps, or fills memory, takes longer.
+const GREETING: Duration = Duration::from_secs(60);
+/// Any other answer of the monitor.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// A launch that failed. What was done is undone.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// Images.
+    #[error("cannot prepare the VM's disks")]
+    Storage(#[source] PrepareError),
+    /// Files for QEMU.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// Links, addresses, rules.
+    #[error("cannot build the VM's network")]
+    Network(#[source] NetError),
+    /// The DHCP server.
+    #[error("cannot serve DHCP to the guest")]
+    Dhcp(#[source] dhcp::DhcpError),
+    /// The channel to PID 1.
+    #[error("cannot ask PID 1 to start QEMU")]
+    Pid1(#[from] Pid1Error),
+    /// PID 1's answer.
+    #[error("QEMU was not started: {reason}")]
+    NotSpawned {
+        /// In PID 1's words.
+        reason: String,
+    },
+    /// QEMU ran and its monitor did not answer.
+    #[error("QEMU's monitor does not answer")]
+    Monitor(#[source] qmp::ConnectError),
+    /// A command failed.
+    #[error("QEMU refuses `{command}`")]
+    Command {
+        /// QMP's name for it.
+        command: String,
+        /// Why.
+        #[source]
+        source: qmp::ExecuteError,
+    },
+    /// Capabilities.
+    #[error("privileges did not fall")]
+    Privileges(#[from] PrivilegeError),
+    /// A thread.
+    #[error("cannot start a thread for the VM's disks")]
+    Thread(#[source] io::Error),
+}
+
+/// What a successful launch leaves to the supervisor.
+#[derive(Debug)]
+pub struct Launched {
+    /// The monitor.
+    pub session: Session,
+    /// Events that must not be missed, from before the guest ran.
+    pub events: qmp::Events,
+    /// One server a NIC.
+    pub dhcp: Vec<dhcp::Server>,
+}
+
+/// PID 1's answer to the spawn request, passed on by whoever listens to PID 1.
+pub type Spawned = oneshot::Receiver<Result<i32, String>>;
+
+/// Carries `plan` out. `asked` is called just before PID 1 is asked to start QEMU: from then on there may be one.
+pub async fn launch(
+    plan: &LaunchPlan,
+    pid1: &Pid1,
+    asked: impl FnOnce(),
+    spawned: Spawned,
+) -> Result<Launched, LaunchError> {
+    let started = Instant::now();
+    let images = in_thread({
+        let storage = plan.storage.clone();
+        move || prepare(&storage)
+    });
+    let taps = setup::open_taps(&plan.network).map_err(LaunchError::Network);
+    let images = images.await?.map_err(LaunchError::Storage)?;
+    let mut launch = Launch {
+        plan,
+        started,
+        network: None,
+    };
+    tracing::info!(
+        event = "storage-ready",
+        ms = ms(started),
+        "storage: {}",
+        images_made(&images)
+    );
+    let launched = match taps {
+        Ok(taps) => launch.with_images(pid1, taps, asked, spawned).await,
+        Err(error) => Err(error),
+    };
+    match launched {
+        Ok(launched) => Ok(launched),
+        Err(error) => {
+            launch.undo().await;
+            for failure in images.undo() {
+                tracing::warn!(event = "undo-failed", error = %crate::cli::chain(&failure), "a disk image is left behind");
+            }
+            Err(error)
+        }
+    }
+}
+
+struct Launch<'a> {
+    plan: &'a LaunchPlan,
+    started: Instant,
+    network: Option<NetworkUp>,
+}
+
+impl Launch<'_> {
+    async fn with_images(
+        &mut self,
+        pid1: &Pid1,
+        taps: setup::Taps,
+        asked: impl FnOnce(),
+        spawned: Spawned,
+    ) -> Result<Launched, LaunchError> {
+        let plan = self.plan;
+        let request = qemu::spawn_request(plan);
+        let files = files::open(plan, &taps)?;
+        asked();
+        pid1.spawn(&request, &files)?;
+        // Ours must close: were QEMU to die, its sockets would otherwise stay open and nobody would notice.
+        drop(files);
+        let network = async {
+            setup::set_up(&plan.network)
+                .await
+                .map_err(LaunchError::Network)
+        };
+        let (network, monitor) = tokio::join!(timed(network), timed(self.monitor(spawned)));
+        let (network_ms, monitor_ms) = (network.0, monitor.0);
+        // Kept first: whatever fails from here on, it is undone.
+        let network = network.1.map(|up| self.network = Some(up));
+        // Without QEMU nothing else can have worked.
+        let (session, events, pid) = monitor.1?;
+        network?;
+        // QEMU holds them now; until then the taps must not vanish under the bridge.
+        drop(taps);
+        let dhcp = self.serve_dhcp()?;
+        tracing::info!(
+            event = "network-ready",
+            ms = network_ms,
+            "network: {}",
+            networks(plan)
+        );
+        tracing::info!(
+            event = "qemu-ready",
+            ms = monitor_ms,
+            pid,
+            "qemu: {} as pid {pid}",
+            session.version()
+        );
+        self.drop_privileges(pid)?;
+        self.finish_machine(&session).await?;
+        if plan.lifecycle.start_paused {
+            tracing::info!(
+                event = "guest-paused",
+                ms = ms(self.started),
+                "guest: left paused as asked"
+            );
+        } else {
+            let continued = session.execute_raw("cont", json!({}), ANSWER).await;
+            continued.map_err(|source| LaunchError::Command {
+                command: "cont".to_owned(),
+                source,
+            })?;
+            tracing::info!(
+                event = "guest-running",
+                ms = ms(self.started),
+                "guest: running"
+            );
+        }
+        Ok(Launched {
+            session,
+            events,
+            dhcp,
+        })
+    }
+
+    async fn monitor(&self, spawned: Spawned) -> Result<(Session, qmp::Events, i32), LaunchError> {
+        let gone = || LaunchError::NotSpawned {
+            reason: "PID 1 did not answer".to_owned(),
+        };
+        let pid = spawned
+            .await
+            .map_err(|_| gone())?
+            .map_err(|reason| LaunchError::NotSpawned { reason })?;
+        let options = qmp::Options {
+            greeting: GREETING,
+            ..qmp::Options::default()
+        };
+        let path = self.plan.paths.qmp(self.plan.uid);
+        let session = Session::connect(path.as_std_path(), options)
+            .await
+            .map_err(LaunchError::Monitor)?;
+        let events = session
+            .critical_events()
+            .unwrap_or_else(|| session.events());
+        Ok((session, events, pid))
+    }
+
+    /// The port below 1024 needs a privilege that is about to fall.
+    fn serve_dhcp(&self) -> Result<Vec<dhcp::Server>, LaunchError> {
+        let leases = self
+            .plan
+            .network
+            .nics
+            .iter()
+            .filter_map(|nic| nic.dhcp.as_ref());
+        leases
+            .map(|lease| dhcp::Server::bind(lease).map_err(LaunchError::Dhcp))
+            .collect()
+    }
+
+    /// The guest has not run yet: from here on nothing around it can do more than it can.
+    fn drop_privileges(&self, qemu: i32) -> Result<(), LaunchError> {
+        privileges::drop_all()?;
+        let processes = [
+            ("PID 1", 1),
+            ("the supervisor", std::process::id().cast_signed()),
+            ("QEMU", qemu),
+        ];
+        for (name, pid) in processes {
+            privileges::verify_process(name, pid, &numa::HostRoot::default())?;
+        }
+        tracing::info!(
+            event = "privileges-dropped",
+            "privileges: none left in PID 1, supervisor and QEMU"
+        );
+        Ok(())
+    }
+
+    /// What QEMU takes only over QMP, while the guest stands still.
+    async fn finish_machine(&self, session: &Session) -> Result<(), LaunchError> {
+        for step in &self.plan.before_cont {
+            let done = session
+                .execute_raw(&step.execute, step.arguments.clone(), ANSWER)
+                .await;
+            done.map_err(|source| LaunchError::Command {
+                command: step.execute.clone(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn undo(&mut self) {
+        let Some(network) = self.network.take() else {
+            return;
+        };
+        for failure in network.undo().await.err().into_iter().flatten() {
+            tracing::warn!(event = "undo-failed", error = %crate::cli::chain(&failure), "part of the network is left behind");
+        }
+    }
+}
+
+fn images_made(images: &Prepared) -> String {
+    match images.steps.len() {
+        0 => "nothing to make".to_owned(),
+        1 => "1 image".to_owned(),
+        count => format!("{count} images"),
+    }
+}
+
+fn networks(plan: &LaunchPlan) -> String {
+    let nics = plan.network.nics.iter().map(|nic| {
+        let guest = nic
+            .masquerade
+            .guest
+            .map_or_else(|| "no address".to_owned(), |net| net.addr().to_string());
+        format!("{} as {guest} on {}", nic.name, nic.tap.name)
+    });
+    let nics: Vec<String> = nics.collect();
+    if nics.is_empty() {
+        "none".to_owned()
+    } else {
+        nics.join(", ")
+    }
+}
+
+/// Runs blocking work on a thread that ends with it: one that idled in a pool would keep its capabilities.
+async fn in_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, LaunchError> {
+    let (done, result) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("storage".to_owned());
+    let handle = thread
+        .spawn(move || drop(done.send(work())))
+        .map_err(LaunchError::Thread)?;
+    let result = result.await;
+    let ended = handle.join();
+    match (result, ended) {
+        (Ok(value), Ok(())) => Ok(value),
+        _ => Err(LaunchError::Thread(io::Error::other(
+            "the thread ended early",
+        ))),
+    }
+}
+
+async fn timed<T>(work: impl Future<Output = T>) -> (f64, T) {
+    let started = Instant::now();
+    let value = work.await;
+    (ms(started), value)
+}
+
+fn ms(since: Instant) -> f64 {
+    crate::local::outer::millis(since)
+}

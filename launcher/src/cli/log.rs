@@ -1,0 +1,91 @@
+//! Steps and events on stderr: one line each for people, JSON for pods.
+
+use std::fmt;
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::args::LogFormat;
+
+/// Turns logging on. `VIRT_LAUNCHER_LOG` holds a filter such as `debug`; `info` is the default.
+pub fn start(format: LogFormat) {
+    let filter =
+        EnvFilter::try_from_env("VIRT_LAUNCHER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    // A second start in one process changes nothing.
+    let _already = match format {
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_target(false)
+            .try_init(),
+        LogFormat::Text => builder.event_format(Line).try_init(),
+    };
+}
+
+/// `message (12.3 ms)`, with the level in front when it is not a step.
+struct Line;
+
+impl<S, N> FormatEvent<S, N> for Line
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut out: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut parts = Parts::default();
+        event.record(&mut parts);
+        match *event.metadata().level() {
+            Level::INFO => {}
+            Level::WARN => out.write_str("warning: ")?,
+            Level::ERROR => out.write_str("error: ")?,
+            level => write!(out, "{}: ", level.as_str().to_ascii_lowercase())?,
+        }
+        out.write_str(&parts.message)?;
+        if let Some(error) = parts.error {
+            write!(out, ": {error}")?;
+        }
+        if let Some(ms) = parts.ms {
+            write!(out, " ({ms} ms)")?;
+        }
+        // The console may have the terminal in raw mode, where a line feed alone does not return the carriage.
+        out.write_str(if crate::local::console::is_terminal() {
+            "\r\n"
+        } else {
+            "\n"
+        })
+    }
+}
+
+#[derive(Default)]
+struct Parts {
+    message: String,
+    error: Option<String>,
+    ms: Option<f64>,
+}
+
+impl Visit for Parts {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        if field.name() == "ms" {
+            self.ms = Some(value);
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        match field.name() {
+            "message" => self.message = format!("{value:?}"),
+            "error" => self.error = Some(format!("{value:?}")),
+            _ => {}
+        }
+    }
+}

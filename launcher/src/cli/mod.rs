@@ -1,0 +1,28 @@
+//! The command line: what can be asked, and how the answer is told.
+
+pub mod args;
+pub mod log;
+pub mod plan;
+pub mod report;
+pub mod run;
+pub mod vmi_source;
+
+use args::{Cli, Command};
+pub use report::chain;
+
+use crate::supervise::outcome::ExitCode;
+
+/// Does what was asked.
+pub fn main(cli: Cli) -> u8 {
+    match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Supervise(args) => run::supervise(&args),
+        Command::PodInit(args) => run::pod_init(&args),
+        Command::Plan(args) => plan::plan(&args),
+        Command::Host(args) => plan::host(&args),
+        Command::Completions(args) => {
+            args::completions(args.shell);
+            ExitCode::Stopped as u8
+        }
+    }
+}

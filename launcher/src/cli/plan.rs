@@ -1,0 +1,200 @@
+//! From a VMI's text to a plan, for `run` and `plan` alike; and the commands that only look.
+
+use camino::Utf8PathBuf;
+use numa::HostRoot;
+
+use super::args::{HostArgs, LogFormat, PlanArgs, VmArgs};
+use super::{log, report, vmi_source};
+use crate::host::{self, HostFacts};
+use crate::kvm;
+use crate::plan::{Accel, LaunchPlan, Options};
+use crate::pod::PodPaths;
+use crate::refusal::{Notice, Refusal};
+use crate::spec::Spec;
+use crate::storage;
+use crate::supervise::outcome::ExitCode;
+use crate::vmi;
+
+/// What the plan is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// To be carried out: KVM is probed, images must be there.
+    Run,
+    /// To be looked at.
+    Plan,
+}
+
+/// No plan.
+#[derive(Debug)]
+pub enum NoPlan {
+    /// The VMI, or this host for it.
+    Refused(Refusal),
+    /// The host for any VM.
+    Unfit(HostUnfit),
+}
+
+/// This host runs no VM.
+#[derive(Debug, thiserror::Error)]
+pub enum HostUnfit {
+    /// Facts could not be read.
+    #[error("cannot read what this host has")]
+    Facts(#[source] host::FactsError),
+    /// Links could not be read.
+    #[error("cannot read the links of this network namespace")]
+    Links(#[source] crate::net::error::NetError),
+    /// KVM does not run guests, and emulation was not allowed.
+    #[error("{fitness}; --allow-emulation runs the guest on TCG instead, many times slower")]
+    Kvm {
+        /// What the probe found.
+        fitness: kvm::Fitness,
+    },
+}
+
+impl NoPlan {
+    /// Tells it; the answer is the exit code.
+    pub fn report(&self) -> u8 {
+        match self {
+            Self::Refused(refusal) => report::refusal(refusal),
+            Self::Unfit(unfit) => report::failure("host-unfit", unfit, ExitCode::HostUnfit),
+        }
+    }
+}
+
+/// Reads and checks.
+pub fn spec(text: &str) -> Result<(Spec, Vec<Notice>), Refusal> {
+    Spec::from_vmi(&vmi::read(text)?)
+}
+
+/// Everything up to the plan, with the facts of the machine itself.
+pub async fn prepare(text: &str, args: &VmArgs, wanted: Wanted) -> Result<LaunchPlan, NoPlan> {
+    prepare_at(text, args, wanted, &HostRoot::default()).await
+}
+
+async fn prepare_at(
+    text: &str,
+    args: &VmArgs,
+    wanted: Wanted,
+    root: &HostRoot,
+) -> Result<LaunchPlan, NoPlan> {
+    // The probe takes milliseconds in the kernel: beside everything else.
+    let probe =
+        (wanted == Wanted::Run).then(|| std::thread::spawn(|| kvm::probe(&HostRoot::default())));
+    let (spec, mut notices) = spec(text).map_err(NoPlan::Refused)?;
+    let facts = facts(root).await.map_err(NoPlan::Unfit)?;
+    let accel = match probe {
+        Some(probe) => accelerator(
+            probe.join().unwrap_or(kvm::Fitness::Absent),
+            args.allow_emulation,
+            &mut notices,
+        )?,
+        None if facts.kvm || !args.allow_emulation => Accel::Kvm,
+        None => Accel::Tcg,
+    };
+    let paths = PodPaths::default();
+    let mut disk_paths = args.disk_paths();
+    if wanted == Wanted::Plan && root.is_machine() {
+        // What is planned here is a local run.
+        disk_paths = storage::plan::local_paths(&spec, &disk_paths, &paths);
+    }
+    let images = storage::facts::read(&spec, root, &disk_paths, &paths);
+    let options = Options {
+        accel,
+        qemu: args.qemu.clone(),
+        paths,
+        kernel_boot_dir: args.kernel_boot_dir.clone(),
+        disk_paths,
+    };
+    let mut plan = LaunchPlan::new(&spec, &facts, &images, &options).map_err(NoPlan::Refused)?;
+    notices.append(&mut plan.notices);
+    plan.notices = notices;
+    Ok(plan)
+}
+
+fn accelerator(
+    fitness: kvm::Fitness,
+    allow_emulation: bool,
+    notices: &mut Vec<Notice>,
+) -> Result<Accel, NoPlan> {
+    match fitness {
+        kvm::Fitness::Fit => Ok(Accel::Kvm),
+        fitness if allow_emulation => {
+            notices.push(Notice::new(
+                "spec.domain",
+                format!("the guest is emulated (TCG): {fitness}"),
+            ));
+            Ok(Accel::Tcg)
+        }
+        fitness => Err(NoPlan::Unfit(HostUnfit::Kvm { fitness })),
+    }
+}
+
+async fn facts(root: &HostRoot) -> Result<HostFacts, HostUnfit> {
+    let links = if root.is_machine() {
+        crate::net::link::read_links()
+            .await
+            .map_err(HostUnfit::Links)?
+    } else {
+        host::links_from(root).map_err(|error| HostUnfit::Facts(error.into()))?
+    };
+    HostFacts::read(root, links).map_err(HostUnfit::Facts)
+}
+
+fn host_root(path: Option<&Utf8PathBuf>) -> HostRoot {
+    path.map_or_else(HostRoot::default, HostRoot::new)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, std::io::Error> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
+
+/// `plan`.
+#[expect(clippy::print_stdout, reason = "this is the command's answer")]
+pub fn plan(args: &PlanArgs) -> u8 {
+    log::start(LogFormat::Text);
+    let text = match vmi_source::read(&args.vm) {
+        Ok(text) => text,
+        Err(error) => return report::failure("no-vmi", &error, ExitCode::Usage),
+    };
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return report::failure("runtime-failed", &error, ExitCode::Bug),
+    };
+    let root = host_root(args.host.as_ref());
+    match (
+        runtime.block_on(prepare_at(&text, &args.vm, Wanted::Plan, &root)),
+        args.output,
+    ) {
+        (Ok(plan), LogFormat::Json) => match serde_json::to_string_pretty(&plan) {
+            Ok(json) => println!("{json}"),
+            Err(error) => return report::failure("plan-not-printed", &error, ExitCode::Bug),
+        },
+        (Ok(plan), LogFormat::Text) => print!("{}", crate::plan::text(&plan)),
+        (Err(NoPlan::Refused(refusal)), output) => return report::refused_plan(&refusal, output),
+        (Err(unfit), _) => return unfit.report(),
+    }
+    ExitCode::Stopped as u8
+}
+
+/// `host`.
+#[expect(clippy::print_stdout, reason = "this is the command's answer")]
+pub fn host(args: &HostArgs) -> u8 {
+    log::start(LogFormat::Text);
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return report::failure("runtime-failed", &error, ExitCode::Bug),
+    };
+    match (
+        runtime.block_on(facts(&host_root(args.host.as_ref()))),
+        args.output,
+    ) {
+        (Ok(facts), LogFormat::Json) => match serde_json::to_string_pretty(&facts) {
+            Ok(json) => println!("{json}"),
+            Err(error) => return report::failure("facts-not-printed", &error, ExitCode::Bug),
+        },
+        (Ok(facts), LogFormat::Text) => print!("{}", host::text(&facts)),
+        (Err(unfit), _) => return NoPlan::Unfit(unfit).report(),
+    }
+    ExitCode::Stopped as u8
+}

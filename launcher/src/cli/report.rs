@@ -1,0 +1,69 @@
+//! Failures, as people and machines are told them.
+
+use std::error::Error;
+
+use serde_json::json;
+
+use super::args::LogFormat;
+use crate::refusal::{Notice, Refusal};
+use crate::supervise::outcome::ExitCode;
+
+/// An error with all its causes, each said once.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        // `transparent` errors show their source's words already.
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Tells a failure on stderr; the answer is the exit code.
+pub fn failure(event: &'static str, error: &(dyn Error + 'static), code: ExitCode) -> u8 {
+    tracing::error!(event, exit_code = code as u8, "{}", chain(error));
+    code as u8
+}
+
+/// Tells every violation on stderr.
+pub fn refusal(refusal: &Refusal) -> u8 {
+    for violation in &refusal.violations {
+        tracing::error!(
+            event = "refused",
+            path = violation.path,
+            hint = violation.hint,
+            "{violation}"
+        );
+    }
+    ExitCode::Refused as u8
+}
+
+/// Tells every notice on stderr.
+pub fn notices(notices: &[Notice]) {
+    for notice in notices {
+        tracing::warn!(
+            event = "notice",
+            path = notice.path,
+            "{}: {}",
+            notice.path,
+            notice.message
+        );
+    }
+}
+
+/// A refusal on stdout, in the shape that `plan` documents.
+#[expect(clippy::print_stdout, reason = "this is the command's answer")]
+pub fn refused_plan(refused: &Refusal, output: LogFormat) -> u8 {
+    match output {
+        LogFormat::Text => {
+            refusal(refused);
+        }
+        LogFormat::Json => println!("{:#}", json!({"violations": refused.violations})),
+    }
+    ExitCode::Refused as u8
+}

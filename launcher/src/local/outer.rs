@@ -1,0 +1,356 @@
+//! The outer process of a local run: makes the pod, shows the console, forwards signals, cleans up.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use camino::Utf8PathBuf;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
+use nix::sys::wait::{WaitStatus, waitpid};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::clone::{Cloned, Program, clone_into_pod};
+use super::console::{self, Follower};
+use super::mounts::PodDirs;
+use super::pod_init::PodInit;
+use super::run_dir::{Exclusive, RunDir, RunDirError};
+use crate::monitor::pidfd::pidfd_signal;
+use crate::net::address;
+use crate::net::error::NetError;
+use crate::net::veth::{self, NetNs, PodNic};
+use crate::readable::Readable;
+use crate::spec::Spec;
+use crate::supervise::outcome::ExitCode;
+
+/// What most pod networks have.
+const POD_MTU: u32 = 1500;
+
+/// A pod that could not be made here.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// Namespaces, links and mounts need root.
+    #[error(
+        "a local run makes namespaces, links and mounts, which user {uid} may not; run it as root"
+    )]
+    NotRoot {
+        /// Who asks.
+        uid: u32,
+    },
+    /// The run's directory.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    /// The kernel made no namespaces.
+    #[error("cannot make the pod's namespaces")]
+    Clone(#[source] Errno),
+    /// The NIC.
+    #[error("cannot make the pod's NIC")]
+    Nic(#[source] NetError),
+    /// A system call failed.
+    #[error("cannot {what}")]
+    System {
+        /// In words.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn system<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> LocalError {
+    move |source| LocalError::System {
+        what,
+        source: source.into(),
+    }
+}
+
+/// What the outer process must know of the VM.
+#[derive(Debug)]
+pub struct LocalRun<'a> {
+    /// Checked already, so that a refusal costs no namespace.
+    pub spec: &'a Spec,
+    /// The VMI's text, handed to the pod as a file, so that both read the same.
+    pub vmi: &'a str,
+    /// Arguments of `run` other than `--vmi`.
+    pub arguments: Vec<String>,
+    /// Show the console.
+    pub console: bool,
+}
+
+/// Runs the pod to its end. The answer is the exit code of its PID 1.
+pub fn run(local: &LocalRun<'_>) -> Result<u8, LocalError> {
+    let uid = nix::unistd::geteuid();
+    if !uid.is_root() {
+        return Err(LocalError::NotRoot { uid: uid.as_raw() });
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(system("start a runtime"))?;
+    let code = runtime.block_on(run_pod(local));
+    // A read of the terminal that is still under way must not hold the exit.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run_pod(local: &LocalRun<'_>) -> Result<u8, LocalError> {
+    // From here on a signal waits for the loop below.
+    let mut signals = Signals::take()?;
+    let started = std::time::Instant::now();
+    let (run_dir, pod) = make_pod(local).await?;
+    let host_link = pod.nic.host_link.clone();
+    tracing::info!(
+        event = "pod-made",
+        ms = millis(started),
+        run = run_dir.id(),
+        "network: pod {} (host side {})",
+        pod.nic.pod.addr(),
+        pod.nic.host.addr()
+    );
+    let code = follow(local, &run_dir, &pod, &mut signals).await;
+    clean_up(run_dir, &host_link).await;
+    code
+}
+
+struct Pod {
+    process: Cloned,
+    nic: PodNic,
+}
+
+/// Everything under the lock that keeps runs from choosing one address twice.
+async fn make_pod(local: &LocalRun<'_>) -> Result<(RunDir, Pod), LocalError> {
+    let exclusive = Exclusive::take()?;
+    for id in exclusive.remove_leftovers()? {
+        tracing::info!(
+            event = "leftover-removed",
+            run = id,
+            "removed what the killed run `{id}` left"
+        );
+    }
+    let domain: String = local.spec.identity.domain_name().chars().take(40).collect();
+    let run_dir = exclusive.make_run(&domain)?;
+    match start_pod(local, &run_dir).await {
+        Ok(pod) => Ok((run_dir, pod)),
+        Err(error) => {
+            report(run_dir.remove());
+            Err(error)
+        }
+    }
+}
+
+async fn start_pod(local: &LocalRun<'_>, run_dir: &RunDir) -> Result<Pod, LocalError> {
+    let links = crate::net::link::read_links()
+        .await
+        .map_err(LocalError::Nic)?;
+    let block = address::choose(&links, &[]).map_err(LocalError::Nic)?;
+    let nic = PodNic::new(block, POD_MTU);
+    let vmi = inherited_memfd(local.vmi)?;
+    let (from_outer, to_pod) =
+        nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(system("make a pipe"))?;
+    fcntl(&from_outer, FcntlArg::F_SETFD(FdFlag::empty()))
+        .map_err(system("hand a pipe to the pod"))?;
+    let number = from_outer.as_raw_fd().to_string();
+    let program = program(&["virt-launcher", "pod-init", "--from-outer", &number])?;
+    let process = with_signals_blocked(|| clone_into_pod(&program)).map_err(LocalError::Clone)?;
+    drop(from_outer);
+    let pod = NetNs::Pid(process.pid.as_raw().cast_unsigned());
+    veth::pod_nic(&nic, pod)
+        .await
+        .map_err(|error| ended(&process, LocalError::Nic(error)))?;
+    let init = PodInit {
+        dirs: pod_dirs(run_dir).map_err(|error| ended(&process, error))?,
+        hostname: local.spec.identity.hostname.clone(),
+        nic: nic.clone(),
+        argv: pod_argv(local, &vmi),
+    };
+    send(&init, to_pod).map_err(|error| ended(&process, error))?;
+    Ok(Pod { process, nic })
+}
+
+/// A pod that will not be: its end takes its namespaces with it.
+fn ended(process: &Cloned, error: LocalError) -> LocalError {
+    let _gone = pidfd_signal(process.pidfd.as_fd(), Signal::SIGKILL);
+    let _reaped = waitpid(process.pid, None);
+    error
+}
+
+fn program(argv: &[&str]) -> Result<Program, LocalError> {
+    let argv: Vec<String> = argv.iter().map(|argument| (*argument).to_owned()).collect();
+    let env: Vec<(String, String)> = std::env::vars().collect();
+    Program::new("/proc/self/exe", &argv, &env)
+        .map_err(|error| system("name the program")(io::Error::other(error)))
+}
+
+fn pod_argv(local: &LocalRun<'_>, vmi: &OwnedFd) -> Vec<String> {
+    let path = format!("/proc/self/fd/{}", vmi.as_raw_fd());
+    let fixed = ["virt-launcher", "run", "--vmi", &path].map(str::to_owned);
+    fixed
+        .into_iter()
+        .chain(local.arguments.iter().cloned())
+        .collect()
+}
+
+/// A file that the pod's processes inherit: they read what was checked, whatever happens to the original.
+fn inherited_memfd(text: &str) -> Result<OwnedFd, LocalError> {
+    let memfd = memfd_create("vmi", MFdFlags::empty()).map_err(system("make a memfd"))?;
+    let mut file = std::fs::File::from(memfd);
+    io::Write::write_all(&mut file, text.as_bytes()).map_err(system("copy the VMI"))?;
+    Ok(file.into())
+}
+
+fn pod_dirs(run_dir: &RunDir) -> Result<PodDirs, LocalError> {
+    let resolv_conf = run_dir.path.join("resolv.conf");
+    let machine = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    // A resolver on the machine's loopback is out of the pod's reach.
+    let reachable = machine.lines().filter(|line| {
+        !line.trim_start().starts_with("nameserver 127.") && !line.contains("nameserver ::1")
+    });
+    let text: String = reachable.flat_map(|line| [line, "\n"]).collect();
+    std::fs::write(&resolv_conf, text).map_err(system("write the pod's resolv.conf"))?;
+    let below = |base: &Utf8PathBuf, name: &str| base.join(name);
+    let run = vec![
+        ("kubevirt".to_owned(), below(&run_dir.path, "share")),
+        (
+            "kubevirt-private".to_owned(),
+            below(&run_dir.path, "private"),
+        ),
+        (
+            "kubevirt-ephemeral-disks".to_owned(),
+            below(&run_dir.data, "ephemeral"),
+        ),
+        ("libvirt".to_owned(), below(&run_dir.data, "libvirt")),
+    ];
+    Ok(PodDirs { run, resolv_conf })
+}
+
+fn send(init: &PodInit, to_pod: OwnedFd) -> Result<(), LocalError> {
+    let text = serde_json::to_vec(init)
+        .map_err(|error| system("write to the pod")(io::Error::from(error)))?;
+    io::Write::write_all(&mut std::fs::File::from(to_pod), &text)
+        .map_err(system("write to the pod"))
+}
+
+/// Signals for a child must be blocked before it exists: PID 1 drops what it has no handler for.
+fn with_signals_blocked<T>(act: impl FnOnce() -> T) -> T {
+    let mut before = SigSet::empty();
+    let _never = pthread_sigmask(
+        SigmaskHow::SIG_BLOCK,
+        Some(&SigSet::all()),
+        Some(&mut before),
+    );
+    let answer = act();
+    let _never = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
+    answer
+}
+
+struct Signals {
+    terminate: [tokio::signal::unix::Signal; 4],
+}
+
+impl Signals {
+    fn take() -> Result<Self, LocalError> {
+        let listen = |kind| signal(kind).map_err(system("listen for signals"));
+        let terminate = [
+            listen(SignalKind::terminate())?,
+            listen(SignalKind::interrupt())?,
+            listen(SignalKind::quit())?,
+            listen(SignalKind::hangup())?,
+        ];
+        Ok(Self { terminate })
+    }
+
+    async fn next(&mut self) {
+        let [a, b, c, d] = &mut self.terminate;
+        tokio::select! { _ = a.recv() => {}, _ = b.recv() => {}, _ = c.recv() => {}, _ = d.recv() => {} }
+    }
+}
+
+/// Until the pod's PID 1 ends.
+async fn follow(
+    local: &LocalRun<'_>,
+    run_dir: &RunDir,
+    pod: &Pod,
+    signals: &mut Signals,
+) -> Result<u8, LocalError> {
+    let ended = pod
+        .process
+        .pidfd
+        .try_clone()
+        .and_then(Readable::new)
+        .map_err(system("watch the pod"))?;
+    let private = run_dir
+        .path
+        .join("private")
+        .join(local.spec.identity.uid.to_string());
+    let mut follower = None;
+    if local.console && local.spec.devices.serial_console {
+        std::fs::create_dir_all(&private).map_err(system("make the VM's directory"))?;
+        follower = Some(
+            Follower::open(&private.join("virt-serial0-log"))
+                .map_err(system("follow the console"))?,
+        );
+    }
+    {
+        let show = show(follower.as_mut());
+        tokio::pin!(show);
+        let mut showing = true;
+        loop {
+            tokio::select! {
+                _ = ended.ready() => break,
+                () = signals.next() => {
+                    let _gone = pidfd_signal(pod.process.pidfd.as_fd(), Signal::SIGTERM);
+                }
+                () = &mut show, if showing => showing = false,
+            }
+        }
+    }
+    if let Some(follower) = follower.as_mut() {
+        // A reader of our stdout that went away is no reason to fail the run.
+        let _closed = console::finish(follower);
+    }
+    match waitpid(pod.process.pid, None) {
+        Ok(WaitStatus::Exited(_, code)) => Ok(u8::try_from(code).unwrap_or(u8::MAX)),
+        _ => Ok(ExitCode::ControlLost as u8),
+    }
+}
+
+async fn show(follower: Option<&mut Follower>) {
+    let Some(follower) = follower else {
+        return std::future::pending().await;
+    };
+    if console::is_terminal() {
+        tracing::info!(event = "console-attached", "console: Ctrl-] leaves it");
+        match console::attach(follower, "virt-serial0").await {
+            Ok(()) => tracing::info!(
+                event = "console-left",
+                "console left; the guest runs on, Ctrl-C asks it to power off"
+            ),
+            Err(error) => {
+                tracing::warn!(event = "console-failed", error = %error, "the console cannot be shown")
+            }
+        }
+    } else {
+        let error = console::copy(follower).await;
+        tracing::warn!(event = "console-failed", error = %error, "the console cannot be copied to stdout");
+    }
+}
+
+async fn clean_up(run_dir: RunDir, host_link: &str) {
+    // The pod's end takes the link along, but in the kernel's own time; whoever looks now shall find nothing.
+    if let Err(error) = veth::delete_pod_nic(host_link).await {
+        tracing::warn!(event = "cleanup-failed", error = %error, "the pod's NIC cannot be removed");
+    }
+    report(run_dir.remove());
+}
+
+fn report(removed: Result<(), Vec<RunDirError>>) {
+    for error in removed.err().into_iter().flatten() {
+        tracing::warn!(event = "cleanup-failed", error = %error, "a directory of the run is left behind");
+    }
+}
+
+/// For one line a step.
+pub fn millis(since: std::time::Instant) -> f64 {
+    (since.elapsed().as_secs_f64() * 10_000.0).round() / 10.0
+}

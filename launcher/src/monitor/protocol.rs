@@ -1,0 +1,117 @@
+//! What PID 1 and the supervisor say to each other.
+//!
+//! One JSON message a packet of a `SOCK_SEQPACKET` pair, with open files beside it (`unix(7)`, SCM_RIGHTS: at
+//! most 253 a packet). The spawn request itself travels in a memfd, since a packet is bounded by the socket's
+//! buffer and an argv is not.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Both sides say it; an upgrade pairs an old PID 1 with a new supervisor.
+pub const VERSION: u32 = 1;
+
+/// Supervisor to PID 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case")]
+pub enum Ask {
+    /// More open files for the spawn request that follows.
+    Files,
+    /// Start QEMU. The first file received is a memfd with a [`SpawnRequest`], the others are its files in order.
+    Spawn {
+        /// [`VERSION`] of the request.
+        version: u32,
+    },
+}
+
+/// PID 1 to supervisor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "tell", rename_all = "kebab-case")]
+pub enum Tell {
+    /// QEMU runs; its pidfd is beside the message.
+    Spawned {
+        /// In the pod's PID namespace.
+        pid: i32,
+    },
+    /// QEMU could not be started.
+    SpawnFailed {
+        /// Why, as the kernel or PID 1 said.
+        reason: String,
+    },
+    /// QEMU is gone.
+    Exited {
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// PID 1 was asked to end.
+    Signal {
+        /// `SIGTERM`, `SIGINT`, `SIGQUIT`.
+        number: i32,
+    },
+}
+
+/// Everything that decides how QEMU starts.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SpawnRequest {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// The whole environment; nothing is inherited.
+    pub env: Vec<(String, String)>,
+    /// Number in QEMU of each open file, in the order in which they were sent; 1 and 2 are stdout and stderr.
+    pub fds: Vec<i32>,
+    /// CPUs for every thread that does not get its own, kernel list form; none: PID 1's.
+    pub affinity: Option<String>,
+    /// `RLIMIT_MEMLOCK` in bytes, soft and hard; none: PID 1's.
+    pub memlock: Option<u64>,
+}
+
+/// How a process ended (`wait(2)`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExitStatus {
+    /// It exited with this code.
+    Code(i32),
+    /// A signal ended it.
+    Signal(i32),
+}
+
+impl ExitStatus {
+    /// Code 0.
+    pub fn success(self) -> bool {
+        self == Self::Code(0)
+    }
+}
+
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(number) => match nix::sys::signal::Signal::try_from(number) {
+                Ok(signal) => write!(f, "{}", signal.as_str()),
+                Err(_) => write!(f, "signal {number}"),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_keep_their_wire_form() {
+        let text = serde_json::to_string(&Tell::Exited {
+            status: ExitStatus::Signal(9),
+        })
+        .unwrap();
+        assert_eq!(text, r#"{"tell":"exited","status":{"signal":9}}"#);
+        let ask: Ask = serde_json::from_str(r#"{"ask":"spawn","version":1,"later":true}"#).unwrap();
+        assert_eq!(ask, Ask::Spawn { version: 1 });
+    }
+
+    #[test]
+    fn an_exit_status_reads_well() {
+        assert_eq!(ExitStatus::Signal(libc::SIGKILL).to_string(), "SIGKILL");
+        assert_eq!(ExitStatus::Code(1).to_string(), "exit code 1");
+    }
+}

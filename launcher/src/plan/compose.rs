@@ -1,0 +1,113 @@
+//! From a valid VMI and a host to the plan.
+
+use std::collections::BTreeMap;
+
+use crate::argv;
+use crate::host::{HostFacts, ImageFacts};
+use crate::machine::board::Accel;
+use crate::machine::fds::Fds;
+use crate::machine::{self, Parts};
+use crate::net::{self, plan::NetworkPlan};
+use crate::placement::place::place;
+use crate::plan::{LaunchPlan, LifecyclePlan, Options, VERSION, fds};
+use crate::refusal::{Notice, Refusal, Violation};
+use crate::spec::Spec;
+use crate::spec::cpu::CpuModel;
+use crate::storage::{self, plan::StoragePlan};
+
+impl LaunchPlan {
+    /// The whole plan: network, storage, placement and machine, or every violation of all of them.
+    pub fn new(
+        spec: &Spec,
+        facts: &HostFacts,
+        images: &BTreeMap<String, ImageFacts>,
+        options: &Options,
+    ) -> Result<Self, Refusal> {
+        let network = net::plan::plan(spec, facts);
+        let storage = storage::plan::plan(spec, images, &options.disk_paths, &options.paths);
+        let ((network, mut notices), (storage, more)) = both(network, storage)?;
+        notices.extend(more);
+        Ok(Self::compose(spec, facts, network, storage, options)?.with_notices(notices))
+    }
+
+    /// The plan of a VM whose network and storage are planned. Its notices are those of placing it and
+    /// of building its machine; violations of both come together.
+    pub fn compose(
+        spec: &Spec,
+        facts: &HostFacts,
+        network: NetworkPlan,
+        storage: StoragePlan,
+        options: &Options,
+    ) -> Result<Self, Refusal> {
+        let uid = spec.identity.uid;
+        let numbers = Fds::number(spec.devices.serial_console, &network);
+        let kernel_boot = options
+            .kernel_boot_dir
+            .clone()
+            .unwrap_or_else(|| options.paths.kernel_boot());
+        let built = machine::build(Parts {
+            spec,
+            host_cpu: &facts.cpu,
+            network: &network,
+            storage: &storage,
+            fds: &numbers,
+            accel: options.accel,
+            vnc: &options.paths.vnc(uid),
+            kernel_boot: &kernel_boot,
+        });
+        let (placement, (machine, notices)) = both(place(spec, facts), built)?;
+        Ok(Self {
+            argv: argv::render(&options.qemu, &machine),
+            placement,
+            fds: fds::planned(&numbers, &network, &options.paths, uid),
+            network,
+            storage,
+            notices,
+            version: VERSION,
+            domain: spec.identity.domain_name(),
+            uid,
+            accel: options.accel,
+            environment: machine.environment,
+            before_cont: machine.steps,
+            paths: options.paths.clone(),
+            lifecycle: lifecycle(spec, options.accel),
+        })
+    }
+
+    /// With notices of earlier steps, which stand first.
+    #[must_use]
+    pub fn with_notices(mut self, mut earlier: Vec<Notice>) -> Self {
+        earlier.append(&mut self.notices);
+        self.notices = earlier;
+        self
+    }
+}
+
+/// Both values, or the violations of both.
+fn both<A, B>(
+    first: Result<A, Vec<Violation>>,
+    second: Result<B, Vec<Violation>>,
+) -> Result<(A, B), Refusal> {
+    match (first, second) {
+        (Ok(first), Ok(second)) => Ok((first, second)),
+        (first, second) => {
+            let mut violations = first.err().unwrap_or_default();
+            violations.extend(second.err().unwrap_or_default());
+            Err(Refusal { violations })
+        }
+    }
+}
+
+fn lifecycle(spec: &Spec, accel: Accel) -> LifecyclePlan {
+    LifecyclePlan {
+        grace_period_seconds: spec.lifecycle.grace_period.as_secs(),
+        start_paused: spec.lifecycle.start_paused,
+        reboot_policy: spec.lifecycle.reboot_policy,
+        acpi: spec.firmware.acpi,
+        host_model: spec.cpu.model == CpuModel::HostModel && accel == Accel::Kvm,
+        serial_console: spec.devices.serial_console,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,239 @@
+//! VMs for tests, as validation would have made them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use hugepages::Bytes;
+use uuid::Uuid;
+
+use crate::host::{CpuIdentity, HostFacts, ImageFormat, Resolver};
+use crate::net::plan::{BridgePlan, Masquerade, NetworkPlan, NicPlan, TapPlan};
+use crate::plan::{Accel, Options};
+use crate::pod::PodPaths;
+use crate::spec::cpu::{Cpu, CpuFeature, CpuModel, FeaturePolicy};
+use crate::spec::device::Devices;
+use crate::spec::disk::{Bus, Disk, DiskKind, ErrorPolicy, NoCloud, Source};
+use crate::spec::firmware::{Chassis, Clock, Firmware, KernelBoot};
+use crate::spec::memory::Memory;
+use crate::spec::nic::{Binding, DhcpOptions, Nic, NicModel};
+use crate::spec::{Identity, Lifecycle, RebootPolicy, Spec};
+use crate::storage::plan::{DiskImage, Layer, StoragePlan};
+
+/// The smallest VM that KubeVirt's defaults make: one vCPU, 512 MiB, no disk, no NIC.
+pub(crate) fn spec() -> Spec {
+    Spec {
+        identity: Identity {
+            namespace: "default".to_owned(),
+            name: "vm".to_owned(),
+            uid: Uuid::from_u128(0x11111111_2222_3333_4444_555555555555),
+            hostname: "vm".to_owned(),
+            subdomain: None,
+        },
+        cpu: Cpu {
+            sockets: 1,
+            cores: 1,
+            threads: 1,
+            model: CpuModel::HostModel,
+            features: Vec::new(),
+        },
+        memory: Memory {
+            guest: Bytes(512 << 20),
+            free_page_reporting: true,
+        },
+        firmware: firmware(),
+        disks: Vec::new(),
+        nics: Vec::new(),
+        devices: Devices {
+            graphics: true,
+            video: None,
+            serial_console: true,
+            balloon: true,
+            rng: false,
+            inputs: Vec::new(),
+            virtio_transitional: false,
+            disable_hotplug: false,
+            block_multi_queue: false,
+        },
+        lifecycle: Lifecycle {
+            grace_period: Duration::from_secs(30),
+            start_paused: false,
+            reboot_policy: RebootPolicy::Reboot,
+        },
+    }
+}
+
+fn firmware() -> Firmware {
+    Firmware {
+        machine_type: "q35".to_owned(),
+        uuid: Uuid::from_u128(0xaaaaaaaa_bbbb_5ccc_8ddd_eeeeeeeeeeee),
+        serial: None,
+        chassis: Chassis::default(),
+        bios_serial: false,
+        acpi: true,
+        smm: false,
+        clock: Clock::default(),
+        kernel_boot: None,
+    }
+}
+
+/// `kernelBoot` with everything in it.
+pub(crate) fn kernel_boot() -> KernelBoot {
+    KernelBoot {
+        kernel: Some("vmlinuz".to_owned()),
+        initrd: Some("initramfs.img".to_owned()),
+        args: Some("console=ttyS0 quiet, please".to_owned()),
+    }
+}
+
+/// A disk at this position.
+pub(crate) fn disk(index: usize, name: &str, bus: Bus) -> Disk {
+    Disk {
+        name: name.to_owned(),
+        volume_index: index,
+        path: format!("spec.domain.devices.disks[{index}]"),
+        volume_path: format!("spec.volumes[{index}]"),
+        source: Source::Claim {
+            claim: name.to_owned(),
+        },
+        kind: DiskKind::Disk,
+        bus,
+        read_only: false,
+        cache: None,
+        io: None,
+        serial: None,
+        boot_order: None,
+        error_policy: ErrorPolicy::Stop,
+        pci_address: None,
+    }
+}
+
+/// A CD-ROM at this position.
+pub(crate) fn cdrom(index: usize, name: &str, bus: Bus) -> Disk {
+    Disk {
+        kind: DiskKind::CdRom { tray_open: false },
+        read_only: true,
+        source: Source::CloudInitNoCloud(NoCloud::default()),
+        ..disk(index, name, bus)
+    }
+}
+
+/// A NIC at this position.
+pub(crate) fn nic(index: usize, name: &str, model: NicModel) -> Nic {
+    Nic {
+        name: name.to_owned(),
+        path: format!("spec.domain.devices.interfaces[{index}]"),
+        binding: Binding::Masquerade {
+            cidr: "10.0.2.0/24".parse().unwrap(),
+            cidr6: "fd10:0:2::/120".parse().unwrap(),
+            ports: Vec::new(),
+        },
+        model,
+        mac: None,
+        queues: 1,
+        boot_order: None,
+        pci_address: None,
+        acpi_index: None,
+        link_down: false,
+        dhcp_options: DhcpOptions::default(),
+    }
+}
+
+/// A feature.
+pub(crate) fn feature(name: &str, value: &str, policy: FeaturePolicy) -> CpuFeature {
+    CpuFeature {
+        name: name.to_owned(),
+        value: value.to_owned(),
+        policy,
+    }
+}
+
+/// A pod with four CPUs.
+pub(crate) fn facts() -> HostFacts {
+    HostFacts {
+        cpus: "0-3".parse().unwrap(),
+        mems: "0".parse().unwrap(),
+        cpu: CpuIdentity {
+            vendor: "GenuineIntel".to_owned(),
+            model_name: "Intel(R) Xeon(R)".to_owned(),
+            flags: ["sse4_2", "avx2", "pcid"].map(str::to_owned).to_vec(),
+        },
+        memory_limit: None,
+        kvm: true,
+        vhost_net: true,
+        tun: true,
+        hostname: "virt-launcher-vm".to_owned(),
+        resolver: Resolver::default(),
+        links: Vec::new(),
+        environment: BTreeMap::new(),
+    }
+}
+
+/// A network plan for the NICs of a spec: taps with vhost.
+pub(crate) fn network(spec: &Spec) -> NetworkPlan {
+    let plan = |(index, nic): (u8, &Nic)| NicPlan {
+        name: nic.name.clone(),
+        pod_link: format!("eth{index}"),
+        guest_mac: crate::net::mac::MacAddr([2, 0, 0, 0, 0, index]),
+        mtu: 1450,
+        tap: TapPlan {
+            name: format!("tap{index}"),
+            queues: nic.queues,
+            vhost: nic.model == NicModel::Virtio,
+        },
+        bridge: BridgePlan {
+            name: format!("k6t-eth{index}"),
+            mac: crate::net::mac::MacAddr([2, 0, 0, 0, 0, 0]),
+            address: Some("10.0.2.1/24".parse().unwrap()),
+            address6: None,
+        },
+        masquerade: Masquerade {
+            guest: Some("10.0.2.2/24".parse().unwrap()),
+            guest6: None,
+            ports: Vec::new(),
+        },
+        dhcp: None,
+    };
+    NetworkPlan {
+        nics: (0..).zip(&spec.nics).map(plan).collect(),
+    }
+}
+
+/// A layer.
+pub(crate) fn layer(path: &str, format: ImageFormat, block: bool) -> Layer {
+    Layer {
+        path: Utf8PathBuf::from(path),
+        format,
+        block,
+    }
+}
+
+/// A storage plan for the disks of a spec: raw files that `O_DIRECT` opens.
+pub(crate) fn storage(spec: &Spec) -> StoragePlan {
+    let image = |disk: &Disk| DiskImage {
+        name: disk.name.clone(),
+        top: Some(layer(
+            &format!("/var/run/kubevirt-private/vmi-disks/{}/disk.img", disk.name),
+            ImageFormat::Raw,
+            false,
+        )),
+        backing: None,
+        direct_io: Some(true),
+        preallocated: false,
+    };
+    StoragePlan {
+        make: Vec::new(),
+        disks: spec.disks.iter().map(image).collect(),
+    }
+}
+
+/// Options in a pod.
+pub(crate) fn options(accel: Accel) -> Options {
+    Options {
+        accel,
+        qemu: "/usr/bin/qemu-system-x86_64".into(),
+        paths: PodPaths::default(),
+        kernel_boot_dir: None,
+        disk_paths: BTreeMap::new(),
+    }
+}

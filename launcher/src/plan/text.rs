@@ -1,0 +1,168 @@
+//! A plan for people.
+
+use std::fmt::{self, Write};
+
+use crate::host::ImageFormat;
+use crate::net::plan::NicPlan;
+use crate::plan::{LaunchPlan, Open};
+use crate::storage::plan::{DiskImage, Layer, Make};
+
+/// One option a line, then who runs where, links, images, and what the reader should know.
+pub fn text(plan: &LaunchPlan) -> String {
+    let mut out = String::new();
+    // Writing to a string does not fail.
+    let _ = write(&mut out, plan);
+    out
+}
+
+fn write(out: &mut String, plan: &LaunchPlan) -> fmt::Result {
+    writeln!(out, "{} ({})", plan.domain, plan.uid)?;
+    heading(out, "qemu")?;
+    argv(out, &plan.argv)?;
+    heading(out, "files")?;
+    for fd in &plan.fds {
+        writeln!(out, "  {:>3}  {}", fd.number, open(&fd.open))?;
+    }
+    heading(out, "environment")?;
+    for (name, value) in &plan.environment {
+        writeln!(out, "  {name}={value}")?;
+    }
+    heading(out, "before the guest runs")?;
+    for step in &plan.before_cont {
+        writeln!(out, "  {} {}", step.execute, step.arguments)?;
+    }
+    heading(out, "placement")?;
+    placement(out, plan)?;
+    heading(out, "network")?;
+    for nic in &plan.network.nics {
+        network(out, nic)?;
+    }
+    heading(out, "storage")?;
+    for make in &plan.storage.make {
+        making(out, make)?;
+    }
+    for disk in &plan.storage.disks {
+        image(out, disk)?;
+    }
+    heading(out, "notices")?;
+    for notice in &plan.notices {
+        writeln!(out, "  {}: {}", notice.path, notice.message)?;
+    }
+    Ok(())
+}
+
+fn heading(out: &mut String, name: &str) -> fmt::Result {
+    writeln!(out, "\n{name}:")
+}
+
+/// An option and its value share a line; no value that we write starts with a dash but `-append`'s may.
+fn argv(out: &mut String, argv: &[String]) -> fmt::Result {
+    let mut words = argv.iter().peekable();
+    while let Some(word) = words.next() {
+        write!(out, "  {word}")?;
+        let flag = matches!(word.as_str(), "-S" | "-nodefaults" | "-no-user-config");
+        if word.starts_with('-')
+            && !flag
+            && let Some(value) = words.next()
+        {
+            write!(out, " {value}")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn open(open: &Open) -> String {
+    match open {
+        Open::Listener { path } => format!("listens on {path}"),
+        Open::Log { path } => format!("appends to {path}"),
+        Open::Tap { tap, queue } => format!("{tap}, queue {queue}"),
+        Open::VhostNet { tap, queue } => format!("/dev/vhost-net for {tap}, queue {queue}"),
+    }
+}
+
+fn placement(out: &mut String, plan: &LaunchPlan) -> fmt::Result {
+    let placement = &plan.placement;
+    for vcpu in &placement.vcpus {
+        writeln!(out, "  vcpu {}: cpus {}", vcpu.vcpu, vcpu.cpus)?;
+    }
+    if let Some(cpus) = &placement.emulator {
+        writeln!(out, "  emulator: cpus {cpus}")?;
+    }
+    for thread in &placement.iothreads {
+        writeln!(out, "  iothread {}: cpus {}", thread.id, thread.cpus)?;
+    }
+    for memory in &placement.memory {
+        let size = hugepages::Bytes(memory.bytes);
+        write!(out, "  memory of node {}: {size}", memory.guest_node)?;
+        match memory.host_node {
+            Some(node) => writeln!(out, " on host node {node}")?,
+            None => writeln!(out, ", not bound")?,
+        }
+    }
+    for device in &placement.devices {
+        writeln!(out, "  device {}: {}", device.name, device.address)?;
+    }
+    for note in &placement.notes {
+        writeln!(out, "  {note}")?;
+    }
+    Ok(())
+}
+
+fn network(out: &mut String, nic: &NicPlan) -> fmt::Result {
+    writeln!(
+        out,
+        "  {}: {} -> {} -> {} -> {}, mtu {}",
+        nic.name, nic.pod_link, nic.bridge.name, nic.tap.name, nic.guest_mac, nic.mtu
+    )?;
+    let families = [
+        nic.masquerade.guest.map(|address| address.to_string()),
+        nic.masquerade.guest6.map(|address| address.to_string()),
+    ];
+    for address in families.into_iter().flatten() {
+        writeln!(out, "    guest {address}, masqueraded")?;
+    }
+    if nic.masquerade.ports.is_empty() {
+        writeln!(out, "    every port is forwarded")?;
+    }
+    for port in &nic.masquerade.ports {
+        writeln!(
+            out,
+            "    port {}/{:?} is forwarded",
+            port.port, port.protocol
+        )?;
+    }
+    if let Some(dhcp) = &nic.dhcp {
+        writeln!(
+            out,
+            "    dhcp on {}: {} as {}",
+            dhcp.link, dhcp.address, dhcp.hostname
+        )?;
+    }
+    Ok(())
+}
+
+fn making(out: &mut String, make: &Make) -> fmt::Result {
+    match make {
+        Make::Overlay { path, backing, .. } => writeln!(out, "  make {path}: overlay of {backing}"),
+        Make::EmptyQcow2 { path, size } => writeln!(out, "  make {path}: empty qcow2, {size}"),
+        Make::SparseRaw { path, size } => writeln!(out, "  make {path}: sparse file, {size}"),
+        Make::NoCloudIso { path, .. } => writeln!(out, "  make {path}: cloud-init seed"),
+    }
+}
+
+fn image(out: &mut String, disk: &DiskImage) -> fmt::Result {
+    let layer = |layer: &Layer| {
+        let format = match layer.format {
+            ImageFormat::Raw => "raw",
+            ImageFormat::Qcow2 => "qcow2",
+        };
+        format!("{} ({format})", layer.path)
+    };
+    let chain: Vec<_> = disk.top.iter().chain(&disk.backing).map(layer).collect();
+    if chain.is_empty() {
+        writeln!(out, "  {}: empty drive", disk.name)
+    } else {
+        writeln!(out, "  {}: {}", disk.name, chain.join(" over "))
+    }
+}

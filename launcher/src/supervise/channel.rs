@@ -1,0 +1,96 @@
+//! The supervisor's end of its channel with PID 1, on the runtime.
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use crate::monitor::channel::{Channel, ChannelError, FILES_A_PACKET, Packet};
+use crate::monitor::pid1::CHANNEL_FD;
+use crate::monitor::protocol::{Ask, SpawnRequest, Tell, VERSION};
+use crate::readable::Readable;
+
+/// PID 1, as the supervisor sees it.
+#[derive(Debug)]
+pub struct Pid1 {
+    channel: Channel,
+    /// The same socket, for the runtime.
+    ready: Readable,
+}
+
+/// PID 1 could not be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum Pid1Error {
+    /// Started by hand.
+    #[error("file {CHANNEL_FD} is not a channel to PID 1: `supervise` is started by `run` alone")]
+    Absent(#[source] nix::errno::Errno),
+    /// The runtime or the kernel refused.
+    #[error("cannot use the channel to PID 1")]
+    Io(#[from] io::Error),
+    /// The protocol failed.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// The request could not be put into a memfd.
+    #[error("cannot write the spawn request")]
+    Request(#[source] io::Error),
+}
+
+impl Pid1 {
+    /// Takes the file that PID 1 left at [`CHANNEL_FD`]. Once, at the start, before any other file is opened.
+    pub fn inherit() -> Result<Self, Pid1Error> {
+        let socket = inherited().map_err(Pid1Error::Absent)?;
+        fcntl(&socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(io::Error::from)?;
+        fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(io::Error::from)?;
+        let ready = Readable::new(socket.try_clone()?)?;
+        Ok(Self {
+            channel: Channel::from_socket(socket),
+            ready,
+        })
+    }
+
+    /// The next word from PID 1. Cancel-safe: a packet is taken whole or not at all.
+    pub async fn hear(&self) -> Result<Packet<Tell>, ChannelError> {
+        loop {
+            let mut ready = self.ready.ready().await.map_err(|_| ChannelError::Closed)?;
+            match self.channel.receive() {
+                Err(ChannelError::Socket {
+                    source: nix::errno::Errno::EAGAIN,
+                    ..
+                }) => ready.clear_ready(),
+                heard => return heard,
+            }
+        }
+    }
+
+    /// Asks for QEMU; the answer is a [`Tell::Spawned`] or [`Tell::SpawnFailed`] from [`Self::hear`].
+    pub fn spawn(&self, request: &SpawnRequest, files: &[OwnedFd]) -> Result<(), Pid1Error> {
+        let memfd = memfd_create("spawn-request", MFdFlags::MFD_CLOEXEC)
+            .map_err(|errno| Pid1Error::Request(errno.into()))?;
+        let mut memfd = std::fs::File::from(memfd);
+        serde_json::to_writer(&mut memfd, request)
+            .map_err(|error| Pid1Error::Request(error.into()))?;
+        memfd.flush().map_err(Pid1Error::Request)?;
+        let all: Vec<_> = [memfd.as_fd()]
+            .into_iter()
+            .chain(files.iter().map(AsFd::as_fd))
+            .collect();
+        for chunk in all.chunks(FILES_A_PACKET) {
+            self.channel.send(&Ask::Files, chunk)?;
+        }
+        Ok(self.channel.send(&Ask::Spawn { version: VERSION }, &[])?)
+    }
+}
+
+#[expect(unsafe_code, reason = "an inherited file is known by its number alone")]
+fn inherited() -> Result<OwnedFd, nix::errno::Errno> {
+    use nix::sys::socket::{SockType, getsockopt, sockopt};
+    // SAFETY: PID 1 placed the socket at this number for this process, and this is the first and only place that
+    // takes it; if there is none, or no socket, the check below says so before the number is used for anything.
+    let socket = unsafe { std::os::fd::BorrowedFd::borrow_raw(CHANNEL_FD) };
+    match getsockopt(&socket, sockopt::SockType)? {
+        // SAFETY: it is open and a packet socket: the one that PID 1 made for us.
+        SockType::SeqPacket => Ok(unsafe { OwnedFd::from_raw_fd(CHANNEL_FD) }),
+        _ => Err(nix::errno::Errno::EPROTOTYPE),
+    }
+}

@@ -1,0 +1,140 @@
+//! Devices and disks.
+
+use super::{Group, enabled, filled, present};
+
+pub(super) const GROUPS: &[Group] = &[
+    Group {
+        honoured: &[
+            "disks",
+            "interfaces",
+            "inputs",
+            "video",
+            "rng",
+            "useVirtioTransitional",
+            "disableHotplug",
+            "blockMultiQueue",
+            "networkInterfaceMultiqueue",
+            "autoattachPodInterface",
+            "autoattachGraphicsDevice",
+            "autoattachSerialConsole",
+            "autoattachMemBalloon",
+            "autoattachInputDevice",
+        ],
+        pod: &["logSerialConsole"],
+        refused: &[
+            filled(
+                "gpus",
+                "GPUs are not supported by this version",
+                "remove it",
+            ),
+            filled(
+                "hostDevices",
+                "passing host devices through is not supported by this version",
+                "remove it",
+            ),
+            filled(
+                "filesystems",
+                "virtiofs is not supported by this version",
+                "put the files on a disk",
+            ),
+            present(
+                "watchdog",
+                "a watchdog is not supported by this version",
+                "remove it",
+            ),
+            enabled(
+                "tpm",
+                "a TPM is not supported by this version",
+                "remove it if the guest can do without",
+            ),
+            present(
+                "sound",
+                "sound is not supported by this version",
+                "remove it",
+            ),
+            filled(
+                "panicDevices",
+                "panic devices are not supported by this version",
+                "remove it",
+            ),
+            present(
+                "downwardMetrics",
+                "downward metrics are not supported by this version",
+                "remove it",
+            ),
+            present(
+                "clientPassthrough",
+                "USB redirection from clients is not supported by this version",
+                "remove it",
+            ),
+            filled(
+                "autoattachVSOCK",
+                "vsock is not supported by this version",
+                "remove it",
+            ),
+        ],
+        ..Group::at("spec.domain.devices")
+    },
+    Group {
+        honoured: &[
+            "name",
+            "disk",
+            "cdrom",
+            "cache",
+            "io",
+            "serial",
+            "bootOrder",
+            "errorPolicy",
+        ],
+        refused: &[
+            present(
+                "lun",
+                "SCSI passthrough is not supported by this version",
+                "use `disk: {bus: scsi}`",
+            ),
+            filled(
+                "dedicatedIOThread",
+                "I/O threads are not supported by this version",
+                "remove it: the disk is then served by QEMU's main loop",
+            ),
+            filled(
+                "blockSize",
+                "block sizes of the guest's choice are not supported by this version",
+                "remove it",
+            ),
+            filled(
+                "shareable",
+                "disks that several VMs write to are not supported by this version",
+                "remove it",
+            ),
+            filled(
+                "changedBlockTracking",
+                "changed block tracking is not supported by this version",
+                "remove it",
+            ),
+            filled(
+                "tag",
+                "device tags in cloud-init metadata are not supported by this version",
+                "remove it",
+            ),
+        ],
+        ..Group::at("spec.domain.devices.disks[]")
+    },
+    Group {
+        honoured: &["bus", "readonly", "pciAddress"],
+        ..Group::at("spec.domain.devices.disks[].disk")
+    },
+    Group {
+        honoured: &["bus", "readonly", "tray"],
+        ..Group::at("spec.domain.devices.disks[].cdrom")
+    },
+    Group {
+        honoured: &["name", "bus", "type"],
+        ..Group::at("spec.domain.devices.inputs[]")
+    },
+    Group {
+        honoured: &["type"],
+        ..Group::at("spec.domain.devices.video")
+    },
+    Group::at("spec.domain.devices.rng"),
+];

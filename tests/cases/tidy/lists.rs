@@ -1,0 +1,170 @@
+//! The lists that the rules go by. An entry that no longer holds fails as loudly as one that is missing.
+
+use std::collections::BTreeMap;
+
+use crate::rules::Listed;
+
+/// Rooms and files that hold values and decisions only.
+pub(crate) const PURE: &[&str] = &[
+    "launcher/src/argv",
+    "launcher/src/machine",
+    "launcher/src/net/dhcp/answer.rs",
+    "launcher/src/net/dhcp/budget.rs",
+    "launcher/src/net/dhcp/options.rs",
+    "launcher/src/net/dhcp/reply.rs",
+    "launcher/src/net/dhcp/request.rs",
+    "launcher/src/net/mac.rs",
+    "launcher/src/net/nft/rules.rs",
+    "launcher/src/net/plan",
+    "launcher/src/placement",
+    "launcher/src/plan",
+    "launcher/src/quantity.rs",
+    "launcher/src/refusal.rs",
+    "launcher/src/spec",
+    "launcher/src/storage/iso.rs",
+    "launcher/src/storage/plan.rs",
+    "launcher/src/storage/seed.rs",
+    "launcher/src/vmi",
+];
+
+/// What a pure room does not say: time, files, processes and environment come in as values.
+pub(crate) const IMPURE: &[&str] = &[
+    "async",
+    "fs_err",
+    "std::fs",
+    "std::process",
+    "std::env",
+    "Instant::now",
+    "SystemTime::now",
+    "tokio",
+    "unsafe",
+];
+
+/// Where `unsafe` is; each file says why.
+pub(crate) const UNSAFE: &[&str] = &[
+    "launcher/src/cli/run.rs",
+    "launcher/src/kvm/machine.rs",
+    "launcher/src/local/clone.rs",
+    "launcher/src/monitor/channel.rs",
+    "launcher/src/monitor/pidfd.rs",
+    "launcher/src/monitor/spawn.rs",
+    "launcher/src/net/tap.rs",
+    "launcher/src/readable.rs",
+    "launcher/src/supervise/channel.rs",
+    "numa/src/affinity.rs",
+];
+
+/// Files past the soft cap, and why they are one.
+pub(crate) const LONG: &Listed = &[
+    ("launcher/src/quantity.rs", "one grammar and its properties"),
+    (
+        "launcher/src/supervise/driver.rs",
+        "the one loop that owns the VM",
+    ),
+    (
+        "qmp/src/agent.rs",
+        "one protocol, from resynchronisation to calls",
+    ),
+    ("qmp/src/session/mod.rs", "one session's whole life"),
+    ("qmp/src/session/tests.rs", "one case after another"),
+    ("tests/cases/qemu_accepts.rs", "one case after another"),
+    ("tests/cases/storage.rs", "one case after another"),
+];
+
+/// Names that say nothing of what is inside.
+pub(crate) const NAMELESS: &[&str] = &[
+    "util", "utils", "common", "helper", "helpers", "types", "misc",
+];
+
+/// Crates that any room may use.
+pub(crate) const EVERYBODYS: &[&str] = &[
+    "camino",
+    "libc",
+    "nix",
+    "serde",
+    "serde_json",
+    "thiserror",
+    "tracing",
+    // Of tests and of `main`.
+    "anyhow",
+    "insta",
+    "proptest",
+    "tempfile",
+];
+
+/// Each other crate, and below which paths (from `launcher/src/` on, or a member) it stays.
+pub(crate) fn crates() -> BTreeMap<&'static str, Vec<String>> {
+    let rooms = [
+        ("base64", "spec storage plan qmp"),
+        ("caps", "privileges local monitor"),
+        ("clap", "cli main"),
+        ("clap_complete", "cli"),
+        ("comfy-table", "inspect cli"),
+        ("command-fds", "monitor local"),
+        ("dhcproto", "net/dhcp"),
+        ("fs-err", "storage local apply control"),
+        ("futures-util", "net"),
+        ("hadris-iso", "storage/iso"),
+        ("ipnet", "net spec host local"),
+        ("kvm-bindings", "kvm"),
+        ("kvm-ioctls", "kvm"),
+        ("nftables", "net/nft"),
+        ("procfs", "host numa"),
+        ("qapi", "qmp"),
+        ("rtnetlink", "net local"),
+        ("serde-saphyr", "vmi"),
+        ("serde_ignored", "vmi"),
+        ("serde_path_to_error", "vmi"),
+        ("sha2", "net storage"),
+        (
+            "tokio",
+            "apply cli control inspect local net readable storage supervise qmp",
+        ),
+        ("tokio-util", "control supervise qmp"),
+        ("tracing-subscriber", "cli"),
+        ("uuid", "spec plan pod machine storage net/plan"),
+        ("vfio-bindings", ""),
+        ("vmm-sys-util", "kvm net/tap monitor supervise qmp"),
+    ];
+    let place = |room: &str| match room {
+        "numa" | "qmp" => room.to_owned(),
+        room => format!("launcher/src/{room}"),
+    };
+    rooms
+        .into_iter()
+        .map(|(name, rooms)| (name, rooms.split_whitespace().map(place).collect()))
+        .collect()
+}
+
+/// Who may depend on whom among the members.
+pub(crate) const MEMBERS: &[(&str, &[&str])] = &[
+    ("numa", &[]),
+    ("hugepages", &["numa"]),
+    ("qmp", &[]),
+    ("launcher", &["numa", "hugepages", "qmp"]),
+    ("tests", &["numa", "hugepages", "qmp", "launcher"]),
+];
+
+/// Files, or a file and one literal in it, where a path of the kernel's trees is a name that nothing is opened by, or is
+/// what the room exists for.
+pub(crate) const HOST_PATHS: &Listed = &[
+    ("numa/src/root.rs", "`HostRoot` itself"),
+    ("launcher/src/host/text.rs", "for people"),
+    ("launcher/src/local/mounts.rs", "makes a pod's mounts there"),
+    (
+        "launcher/src/local/outer.rs /etc/resolv.conf",
+        "the machine's own, from which the pod's is made",
+    ),
+    (
+        "launcher/src/machine/rng.rs /dev/urandom",
+        "an argument of QEMU's",
+    ),
+    (
+        "launcher/src/machine/serial.rs /dev/fdset/{SERIAL_LOG_SET}",
+        "QEMU's name for a handed-over fd",
+    ),
+    (
+        "launcher/src/plan/text.rs /dev/vhost-net for {tap}, queue {queue}",
+        "for people",
+    ),
+];

@@ -1,0 +1,155 @@
+//! A process that a test started: read line by line, killed when the test is done with it, whatever the outcome.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// One running process. Dropping it kills it, and nothing else.
+#[derive(Debug)]
+pub struct Started {
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Started {
+    /// Starts the command with its stdout and stderr read by us; stdin is left as the command has it.
+    pub fn start(command: &mut Command) -> Result<Self> {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {command:?}"))?;
+        let (sender, lines) = channel();
+        forward(child.stdout.take(), sender.clone());
+        forward(child.stderr.take(), sender);
+        Ok(Self {
+            child,
+            lines,
+            seen: Vec::new(),
+        })
+    }
+
+    /// The next line, of stdout or stderr, that contains `text`.
+    pub fn wait_for(&mut self, text: &str, within: Duration) -> Result<String> {
+        let deadline = Instant::now() + within;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => {
+                    self.seen.push(line.clone());
+                    if line.contains(text) {
+                        return Ok(line);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => bail!(
+                    "no line with `{text}` in {within:?}; there was:\n{}",
+                    self.seen.join("\n")
+                ),
+                Err(RecvTimeoutError::Disconnected) => bail!(
+                    "it ended without a line with `{text}`; there was:\n{}",
+                    self.seen.join("\n")
+                ),
+            }
+        }
+    }
+
+    /// Waits for the end of its output and of the process itself.
+    pub fn finish(&mut self, within: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + within;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => self.seen.push(line),
+                Err(RecvTimeoutError::Disconnected) => return Ok(self.child.wait()?),
+                Err(RecvTimeoutError::Timeout) => bail!(
+                    "still running after {within:?}; there was:\n{}",
+                    self.seen.join("\n")
+                ),
+            }
+        }
+    }
+
+    /// Every line so far.
+    pub fn seen(&self) -> &[String] {
+        &self.seen
+    }
+
+    /// What the demo guest said of `key`: the rest of the last line `demo: key=`.
+    pub fn demo(&self, key: &str) -> Option<&str> {
+        let prefix = format!("demo: {key}=");
+        self.seen
+            .iter()
+            .rev()
+            .find_map(|line| line.split_once(&prefix))
+            .map(|(_, value)| value)
+    }
+
+    /// The process itself, for its pid and its stdin.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill(
+            Pid::from_raw(i32::try_from(self.child.id())?),
+            signal,
+        )?)
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // Not an error when it has ended: then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn forward(stream: Option<impl Read + Send + 'static>, lines: Sender<String>) {
+    let Some(stream) = stream else { return };
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).split(b'\n') {
+            let Ok(line) = line else { return };
+            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            if lines.send(line).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::time::Duration;
+
+    use super::Started;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn lines_are_found_and_the_status_is_known() {
+        let mut shell = Started::start(
+            Command::new("sh").args(["-c", "echo one; echo demo: address=10.0.2.2/24 >&2; exit 3"]),
+        )
+        .unwrap();
+        shell.wait_for("address", LONG).unwrap();
+        assert_eq!(shell.finish(LONG).unwrap().code(), Some(3));
+        assert_eq!(shell.demo("address"), Some("10.0.2.2/24"));
+        assert_eq!(shell.demo("mtu"), None);
+    }
+
+    #[test]
+    fn what_never_comes_is_an_error_that_shows_what_came() {
+        let mut shell = Started::start(Command::new("sh").args(["-c", "echo one"])).unwrap();
+        let error = shell.wait_for("two", LONG).unwrap_err().to_string();
+        assert!(error.contains("`two`") && error.contains("one"), "{error}");
+    }
+}
