@@ -1,7 +1,7 @@
 //! NAT between the pod's address and the guest's, in tables of our own: `ip virt_launcher`, `ip6 virt_launcher`.
 //!
 //! `rules` is pure: a [`NetworkPlan`](super::plan::NetworkPlan) becomes the values that `nft` takes as JSON. `run`
-//! carries them out through the `nft` binary, each family's table in one transaction.
+//! carries them out through the `nft` binary, all of it in one transaction.
 
 mod rules;
 mod run;
@@ -9,5 +9,5 @@ mod run;
 mod tests;
 
 pub use rules::{Family, TABLE, table, transaction};
-pub(super) use run::apply_noting;
-pub use run::{apply, delete, list, verify};
+pub(super) use run::{apply, delete};
+pub use run::{list, verify};

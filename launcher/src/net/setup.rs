@@ -113,7 +113,7 @@ async fn change(netlink: &Netlink, plan: &NetworkPlan) -> (Vec<Undo>, Result<(),
     let mut rules = Vec::new();
     let mut links = Vec::new();
     let (ruled, linked) = tokio::join!(
-        nft::apply_noting(plan, &mut rules),
+        nft::apply(plan, &mut rules),
         make_links(netlink, plan, &mut links),
     );
     links.append(&mut rules);

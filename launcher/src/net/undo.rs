@@ -23,8 +23,8 @@ pub(super) enum Undo {
     RemoveAddress { link: String, address: IpNet },
     /// The setting was another.
     Restore(Previous),
-    /// Our table was made.
-    DeleteTable(Family),
+    /// Our tables were made.
+    DeleteTables(Vec<Family>),
 }
 
 /// Takes back everything, the newest first, and tells all that failed.
@@ -43,7 +43,7 @@ async fn one(netlink: &Netlink, step: Undo) -> Result<(), NetError> {
         Undo::DeleteLink(link) => netlink.delete(&link).await,
         Undo::RemoveAddress { link, address } => netlink.remove_address(&link, address).await,
         Undo::Restore(previous) => previous.restore(),
-        Undo::DeleteTable(family) => nft::delete(family).await,
+        Undo::DeleteTables(families) => nft::delete(&families).await,
         Undo::ReleaseTap { tap, up, mtu } => {
             let Some(found) = netlink.find(&tap).await? else {
                 // It went with its last fd.

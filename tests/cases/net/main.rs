@@ -1,8 +1,14 @@
 //! The guest's network in real namespaces: a pod, an outside, and a stand-in for the guest. Needs root.
 
+#[cfg(test)]
 mod failures;
+#[cfg(test)]
 mod links;
+#[cfg(test)]
 mod namespace;
+#[cfg(test)]
 mod setup;
+#[cfg(test)]
 mod traffic;
+#[cfg(test)]
 mod world;

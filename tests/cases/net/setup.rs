@@ -125,3 +125,18 @@ fn a_queue_is_an_fd() {
     assert_eq!(data["multi_queue"], true);
     assert_eq!(data["numqueues"], 4);
 }
+
+#[test]
+fn vhost_goes_with_every_queue_or_is_told_to_be_missing() {
+    let world = World::new();
+    let mut plan = world.plan(Vec::new());
+    plan.nics[0].tap.vhost = true;
+    match world.pod.run(|| open_taps(&plan)) {
+        Ok(taps) => assert!(taps.vhost_net("tap0", 0).is_some()),
+        // This machine has none: the message names it, and the tap is gone again.
+        Err(error) => {
+            assert!(error.to_string().contains("`/dev/vhost-net`"), "{error}");
+            assert_eq!(world.pod.sh("ip -br link show type tun"), "");
+        }
+    }
+}

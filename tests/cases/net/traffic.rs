@@ -41,6 +41,14 @@ fn at(ip: &str, server: &TcpListener) -> SocketAddr {
     SocketAddr::new(ip.parse().unwrap(), server.local_addr().unwrap().port())
 }
 
+fn port(port: u16, protocol: Protocol) -> Port {
+    Port {
+        port,
+        protocol,
+        name: None,
+    }
+}
+
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
@@ -114,7 +122,9 @@ fn the_guest_reaches_itself_at_its_pods_address() {
 #[test]
 fn the_guest_does_not_reach_the_pods_loopback() {
     let world = World::new();
-    let (_taps, _up) = world.up(&world.plan(Vec::new()));
+    // Other ports are not translated, so only the guard keeps it away.
+    let ports = vec![port(1, Protocol::Tcp)];
+    let (_taps, _up) = world.up(&world.plan(ports));
     let guest = world.guest();
     let secret = world.pod.run(|| UdpSocket::bind("127.0.0.1:0").unwrap());
     let open = world.pod.run(|| UdpSocket::bind("10.0.2.1:0").unwrap());
@@ -139,22 +149,11 @@ fn the_guest_does_not_reach_the_pods_loopback() {
         secret.recv(&mut buffer).unwrap_err().kind(),
         ErrorKind::WouldBlock
     );
-    assert!(
-        world
-            .pod
-            .sh("nft list ruleset")
-            .contains("127.0.0.0/8 drop")
-    );
 }
 
 #[test]
 fn with_a_ports_list_only_those_are_forwarded() {
     let world = World::new();
-    let port = |port, protocol| Port {
-        port,
-        protocol,
-        name: None,
-    };
     let ports = vec![
         port(8080, Protocol::Tcp),
         port(8443, Protocol::Tcp),

@@ -75,24 +75,28 @@ pub fn table(plan: &NetworkPlan, family: Family) -> Option<Vec<NfListObject<'sta
     Some(objects)
 }
 
-/// One transaction that leaves the table as planned, whatever it was before (nft(8): adding a table that exists
+/// One transaction that leaves the tables as given, whatever they were before (nft(8): adding a table that exists
 /// is no error, so it can be deleted either way).
-pub fn transaction(objects: Vec<NfListObject<'static>>, family: Family) -> Nftables<'static> {
+pub fn transaction(tables: Vec<(Family, Vec<NfListObject<'static>>)>) -> Nftables<'static> {
     let mut batch = Batch::new();
-    batch.add(table_object(family));
-    batch.delete(table_object(family));
-    batch.add(table_object(family));
-    for object in objects {
-        batch.add(object);
+    for (family, objects) in tables {
+        batch.add(table_object(family));
+        batch.delete(table_object(family));
+        batch.add(table_object(family));
+        for object in objects {
+            batch.add(object);
+        }
     }
     batch.to_nftables()
 }
 
-/// A transaction that leaves no table.
-pub(super) fn removal(family: Family) -> Nftables<'static> {
+/// A transaction that leaves none of the tables.
+pub(super) fn removal(families: &[Family]) -> Nftables<'static> {
     let mut batch = Batch::new();
-    batch.add(table_object(family));
-    batch.delete(table_object(family));
+    for &family in families {
+        batch.add(table_object(family));
+        batch.delete(table_object(family));
+    }
     batch.to_nftables()
 }
 

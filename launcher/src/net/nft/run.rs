@@ -18,42 +18,34 @@ use crate::net::undo::Undo;
 /// Far more than a transaction takes, which is milliseconds.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Makes the planned tables, each family's in one transaction. A table that is as planned is left alone.
-///
-/// # Errors
-///
-/// The first family's failure; `done` has what was made before it.
-pub async fn apply(plan: &NetworkPlan) -> Result<(), NetError> {
-    apply_noting(plan, &mut Vec::new()).await
-}
-
-/// As [`apply`], noting what is to be undone.
-pub(in crate::net) async fn apply_noting(
+/// Makes the planned tables in one transaction, noting how to undo it. A table that is as planned is left alone.
+pub(in crate::net) async fn apply(
     plan: &NetworkPlan,
     done: &mut Vec<Undo>,
 ) -> Result<(), NetError> {
+    let mut differing = Vec::new();
     for family in Family::ALL {
         let Some(objects) = rules::table(plan, family) else {
             continue;
         };
         let wanted = serde_json::to_value(&objects).map_err(NetError::NftOutput)?;
         let found = list(family).await?;
-        if found.map(by_chain) == Some(by_chain(wanted)) {
-            continue;
+        if found.map(by_chain) != Some(by_chain(wanted)) {
+            differing.push((family, objects));
         }
-        run(&rules::transaction(objects, family)).await?;
-        done.push(Undo::DeleteTable(family));
     }
+    if differing.is_empty() {
+        return Ok(());
+    }
+    let families = differing.iter().map(|(family, _)| *family).collect();
+    run(&rules::transaction(differing)).await?;
+    done.push(Undo::DeleteTables(families));
     Ok(())
 }
 
-/// Deletes our table of one family; that there is none is no error.
-///
-/// # Errors
-///
-/// [`NetError::NftSpawn`], [`NetError::Nft`].
-pub async fn delete(family: Family) -> Result<(), NetError> {
-    run(&rules::removal(family)).await
+/// Deletes our tables in one transaction; that there are none is no error.
+pub(in crate::net) async fn delete(families: &[Family]) -> Result<(), NetError> {
+    run(&rules::removal(families)).await
 }
 
 /// Chains and rules of our table as `nft` lists them; none when there is no table.

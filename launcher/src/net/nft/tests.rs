@@ -57,7 +57,7 @@ fn usual(v6: bool, ports: Vec<Port>) -> NetworkPlan {
 
 fn json_of(plan: &NetworkPlan, family: Family) -> Value {
     let objects = table(plan, family).unwrap();
-    serde_json::to_value(transaction(objects, family)).unwrap()
+    serde_json::to_value(transaction(vec![(family, objects)])).unwrap()
 }
 
 #[test]
