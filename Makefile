@@ -1,10 +1,11 @@
 # `make run` and `make test` do all the set-up by themselves, each safe to repeat.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup guest run test
+.PHONY: help setup guest run test bench
 
 CARGO_TARGET_DIR ?= target
 RELEASE := $(CARGO_TARGET_DIR)/release
+DIST := $(CARGO_TARGET_DIR)/dist
 
 help: ## What can be made
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
@@ -26,3 +27,7 @@ test: guest ## Format, lints, documentation, every test
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked
 	cargo build --workspace --bins --locked
 	cargo nextest run --workspace --locked $(if $(CI),--profile ci)
+
+bench: guest ## Measure launch, stop, memory and control beside a bare QEMU, into target/bench
+	cargo build --profile dist --locked --bins -p launcher -p tests
+	$(DIST)/bench $(BENCH)
