@@ -105,10 +105,8 @@ fn nodes_of_memory_alone_have_no_cpus() {
 
 #[test]
 fn more_than_1024_cpus() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = Utf8PathBuf::from_path_buf(directory.path().to_owned()).unwrap();
-    tests::hosts::sixteen_nodes().tree().write(&path).unwrap();
-    let facts = facts(&HostRoot::new(path));
+    let (_keep, root) = tests::hosts::sixteen_nodes().make();
+    let facts = facts(&root);
     assert_eq!(facts.cpus.to_string(), "0-1279");
     let topology = &facts.topology;
     assert_eq!((topology.nodes.len(), topology.cores.len()), (16, 640));
