@@ -12,12 +12,14 @@ use crate::host::{CpuIdentity, HostFacts, ImageFormat, Resolver};
 use crate::net::plan::{BridgePlan, Masquerade, NetworkPlan, NicPlan, TapPlan};
 use crate::plan::{Accel, Options};
 use crate::pod::PodPaths;
-use crate::spec::cpu::{Cpu, CpuFeature, CpuModel, FeaturePolicy};
+use crate::spec::cpu::{Cpu, CpuFeature, FeaturePolicy};
 use crate::spec::device::Devices;
 use crate::spec::disk::{Bus, Disk, DiskKind, ErrorPolicy, NoCloud, Source};
 use crate::spec::firmware::{Chassis, Clock, Firmware, KernelBoot};
+use crate::spec::iothread::Iothreads;
 use crate::spec::memory::Memory;
 use crate::spec::nic::{Binding, DhcpOptions, Nic, NicModel};
+use crate::spec::placing::Placing;
 use crate::spec::{Identity, Lifecycle, RebootPolicy, Spec};
 use crate::storage::plan::{DiskImage, Layer, StoragePlan};
 
@@ -31,18 +33,16 @@ pub(crate) fn spec() -> Spec {
             hostname: "vm".to_owned(),
             subdomain: None,
         },
-        cpu: Cpu {
-            sockets: 1,
-            cores: 1,
-            threads: 1,
-            model: CpuModel::HostModel,
-            features: Vec::new(),
-        },
+        cpu: Cpu::default(),
         memory: Memory {
             guest: Bytes(512 << 20),
+            hugepages: None,
+            memfd: true,
             free_page_reporting: true,
         },
         firmware: firmware(),
+        placement: Placing::default(),
+        iothreads: Iothreads::default(),
         disks: Vec::new(),
         nics: Vec::new(),
         devices: Devices {
@@ -105,6 +105,7 @@ pub(crate) fn disk(index: usize, name: &str, bus: Bus) -> Disk {
         serial: None,
         boot_order: None,
         error_policy: ErrorPolicy::Stop,
+        iothreads: Vec::new(),
         pci_address: None,
     }
 }
@@ -158,6 +159,8 @@ pub(crate) fn facts() -> HostFacts {
         topology: topology(),
         pools: Vec::new(),
         hugetlb: Vec::new(),
+        mbind: true,
+        realtime: true,
         cpu: CpuIdentity {
             vendor: "GenuineIntel".to_owned(),
             model_name: "Intel(R) Xeon(R)".to_owned(),
