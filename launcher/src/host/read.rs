@@ -44,7 +44,7 @@ impl HostFacts {
     /// there is a fact, not an error; one that is malformed or unreadable is an error with its path.
     pub fn read(root: &HostRoot, links: Vec<Link>) -> Result<Self, FactsError> {
         let cgroup = Cgroup::read(root)?;
-        let Allowed { cpus, mems } = numa::allowed(root, &cgroup)?;
+        let Allowed { cpus, mems, .. } = numa::allowed(root, &cgroup)?;
         let nothing = |what| FactsError::NoneAllowed {
             root: root.path().to_owned(),
             what,
