@@ -32,9 +32,27 @@ pub fn backend_id(placement: &Placement, guest_node: u32) -> String {
     }
 }
 
-/// The id of a context of threads that fill memory; `thread-id` is among its properties.
-pub fn fill_context_id(index: usize) -> String {
+/// The ids of the contexts of threads that fill memory; `thread-id` is among their properties.
+pub fn fill_contexts(placement: &Placement) -> Vec<String> {
+    (0..contexts(placement).len())
+        .map(fill_context_id)
+        .collect()
+}
+
+fn fill_context_id(index: usize) -> String {
     format!("fill{index}")
+}
+
+/// CPUs of each context, each set once.
+fn contexts(placement: &Placement) -> Vec<CpuSet> {
+    let mut contexts = Vec::new();
+    for parts in by_backend(placement).values() {
+        let cpus = fillers(placement, parts);
+        if !cpus.is_empty() && !contexts.contains(&cpus) {
+            contexts.push(cpus);
+        }
+    }
+    contexts
 }
 
 /// RAM as placed.
@@ -71,7 +89,7 @@ pub fn memory(placement: &Placement) -> Memory {
 }
 
 /// The parts of each backend: of each guest node, or of all RAM.
-fn by_backend(placement: &Placement) -> BTreeMap<u32, Vec<&MemoryPlacement>> {
+pub fn by_backend(placement: &Placement) -> BTreeMap<u32, Vec<&MemoryPlacement>> {
     let mut backends: BTreeMap<u32, Vec<_>> = BTreeMap::new();
     for part in &placement.memory {
         let node = if placement.guest_nodes.is_empty() {

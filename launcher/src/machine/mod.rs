@@ -9,6 +9,7 @@ pub mod cpu;
 pub mod device;
 pub mod disk;
 pub mod fds;
+pub mod iothread;
 pub mod memory;
 pub mod nic;
 pub mod pci;
@@ -164,7 +165,7 @@ pub fn build(parts: Parts<'_>) -> Result<(Machine, Vec<Notice>), Vec<Violation>>
         action: boot::action(spec.lifecycle.reboot_policy),
         boot: boot::boot(spec.lifecycle.start_paused),
         kernel: kernel(parts),
-        objects: objects(spec, ram.objects),
+        objects: objects(spec, parts.placement, ram.objects),
         chardevs: serial::chardevs(parts.fds),
         blockdevs: backends
             .into_iter()
@@ -196,8 +197,11 @@ fn kernel(parts: Parts<'_>) -> Option<Kernel> {
     Some(boot::kernel(boot, parts.kernel_boot))
 }
 
-fn objects(spec: &Spec, ram: Vec<Props>) -> Vec<Props> {
+fn objects(spec: &Spec, placement: &Placement, ram: Vec<Props>) -> Vec<Props> {
     let mut objects = ram;
+    objects.extend(iothread::objects(
+        placement.iothreads.iter().map(|thread| thread.id),
+    ));
     if spec.devices.rng {
         objects.push(rng::backend());
     }

@@ -160,6 +160,7 @@ impl<'a> Driver<'a> {
                 session,
                 events,
                 dhcp,
+                ..
             }) => {
                 self.serve(&session, dhcp);
                 self.monitor = Monitor::Live { session, events };
