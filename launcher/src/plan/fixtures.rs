@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use hugepages::Bytes;
+use numa::{CpuSet, Kib, Node, NodeId, NodeMemory, Topology};
 use uuid::Uuid;
 
 use crate::host::{CpuIdentity, HostFacts, ImageFormat, Resolver};
@@ -154,6 +155,10 @@ pub(crate) fn facts() -> HostFacts {
     HostFacts {
         cpus: "0-3".parse().unwrap(),
         mems: "0".parse().unwrap(),
+        disagreements: Vec::new(),
+        topology: topology(),
+        pools: Vec::new(),
+        hugetlb: Vec::new(),
         cpu: CpuIdentity {
             vendor: "GenuineIntel".to_owned(),
             model_name: "Intel(R) Xeon(R)".to_owned(),
@@ -167,6 +172,28 @@ pub(crate) fn facts() -> HostFacts {
         resolver: Resolver::default(),
         links: Vec::new(),
         environment: BTreeMap::new(),
+    }
+}
+
+/// One node with the CPUs 0 to 3, two cores of two threads.
+pub(crate) fn topology() -> Topology {
+    let set = |list: &str| list.parse::<CpuSet>().unwrap();
+    let node = Node {
+        cpus: set("0-3"),
+        distances: [(NodeId(0), 10)].into(),
+        memory: NodeMemory {
+            total: Kib(16 << 20),
+            free: Kib(8 << 20),
+        },
+    };
+    Topology {
+        cpus: set("0-3"),
+        possible: set("0-3"),
+        nodes: [(NodeId(0), node)].into(),
+        possible_nodes: set("0"),
+        cores: vec![set("0,2"), set("1,3")],
+        packages: vec![set("0-3")],
+        ..Topology::default()
     }
 }
 

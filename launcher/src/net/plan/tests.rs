@@ -117,6 +117,7 @@ fn facts(links: Vec<Link>) -> HostFacts {
         },
         links,
         environment: Default::default(),
+        ..crate::plan::fixtures::facts()
     }
 }
 
