@@ -209,6 +209,10 @@ fn enough(growth: &Growth, from: u64, now: u64) -> Result<(), GrowError> {
 fn undo(root: &HostRoot, journal: &mut Journal) -> Result<(), GrowError> {
     let mut result = Ok(());
     for growth in journal.net() {
+        // Its node went offline: the pool went with it.
+        if !nr_hugepages(root, growth.node, growth.size).exists() {
+            continue;
+        }
         let one = persistent(root, growth.node, growth.size)
             .map_err(GrowError::from)
             .and_then(|from| {

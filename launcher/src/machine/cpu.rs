@@ -215,11 +215,9 @@ mod tests {
 
     fn with(model: CpuModel, features: Vec<CpuFeature>) -> Cpu {
         Cpu {
-            sockets: 1,
-            cores: 1,
-            threads: 1,
             model,
             features,
+            ..Cpu::default()
         }
     }
 

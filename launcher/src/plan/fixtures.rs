@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use hugepages::Bytes;
+use numa::{CpuSet, Kib, Node, NodeId, NodeMemory, Topology};
 use uuid::Uuid;
 
 use crate::host::{CpuIdentity, HostFacts, ImageFormat, Resolver};
@@ -15,12 +16,14 @@ use crate::placement::{
 };
 use crate::plan::{Accel, Options};
 use crate::pod::PodPaths;
-use crate::spec::cpu::{Cpu, CpuFeature, CpuModel, FeaturePolicy};
+use crate::spec::cpu::{Cpu, CpuFeature, FeaturePolicy};
 use crate::spec::device::Devices;
 use crate::spec::disk::{Bus, Disk, DiskKind, ErrorPolicy, NoCloud, Source};
 use crate::spec::firmware::{Chassis, Clock, Firmware, KernelBoot};
+use crate::spec::iothread::Iothreads;
 use crate::spec::memory::Memory;
 use crate::spec::nic::{Binding, DhcpOptions, Nic, NicModel};
+use crate::spec::placing::Placing;
 use crate::spec::{Identity, Lifecycle, RebootPolicy, Spec};
 use crate::storage::plan::{DiskImage, Layer, StoragePlan};
 
@@ -34,18 +37,16 @@ pub(crate) fn spec() -> Spec {
             hostname: "vm".to_owned(),
             subdomain: None,
         },
-        cpu: Cpu {
-            sockets: 1,
-            cores: 1,
-            threads: 1,
-            model: CpuModel::HostModel,
-            features: Vec::new(),
-        },
+        cpu: Cpu::default(),
         memory: Memory {
             guest: Bytes(512 << 20),
+            hugepages: None,
+            memfd: true,
             free_page_reporting: true,
         },
         firmware: firmware(),
+        placement: Placing::default(),
+        iothreads: Iothreads::default(),
         disks: Vec::new(),
         nics: Vec::new(),
         devices: Devices {
@@ -108,6 +109,7 @@ pub(crate) fn disk(index: usize, name: &str, bus: Bus) -> Disk {
         serial: None,
         boot_order: None,
         error_policy: ErrorPolicy::Stop,
+        iothreads: Vec::new(),
         pci_address: None,
     }
 }
@@ -157,6 +159,10 @@ pub(crate) fn facts() -> HostFacts {
     HostFacts {
         cpus: "0-3".parse().unwrap(),
         mems: "0".parse().unwrap(),
+        disagreements: Vec::new(),
+        topology: topology(),
+        pools: Vec::new(),
+        hugetlb: Vec::new(),
         cpu: CpuIdentity {
             vendor: "GenuineIntel".to_owned(),
             model_name: "Intel(R) Xeon(R)".to_owned(),
@@ -170,6 +176,28 @@ pub(crate) fn facts() -> HostFacts {
         resolver: Resolver::default(),
         links: Vec::new(),
         environment: BTreeMap::new(),
+    }
+}
+
+/// One node with the CPUs 0 to 3, two cores of two threads.
+pub(crate) fn topology() -> Topology {
+    let set = |list: &str| list.parse::<CpuSet>().unwrap();
+    let node = Node {
+        cpus: set("0-3"),
+        distances: [(NodeId(0), 10)].into(),
+        memory: NodeMemory {
+            total: Kib(16 << 20),
+            free: Kib(8 << 20),
+        },
+    };
+    Topology {
+        cpus: set("0-3"),
+        possible: set("0-3"),
+        nodes: [(NodeId(0), node)].into(),
+        possible_nodes: set("0"),
+        cores: vec![set("0,2"), set("1,3")],
+        packages: vec![set("0-3")],
+        ..Topology::default()
     }
 }
 
