@@ -75,7 +75,13 @@ impl Cgroup {
     /// The groups of the process that reads, by `proc/self/cgroup` and `proc/self/mountinfo`; empty where the
     /// root has neither.
     pub fn read(root: &HostRoot) -> Result<Self, FactError> {
-        let path = root.proc("self/cgroup");
+        Self::of(root, "self")
+    }
+
+    /// The groups of another process, `who` in `proc`, where the process that reads finds them; empty where there is
+    /// no such process.
+    pub fn of(root: &HostRoot, who: &str) -> Result<Self, FactError> {
+        let path = root.proc(&format!("{who}/cgroup"));
         let Some(text) = file::read(&path, USUAL_LIMIT)? else {
             return Ok(Self::default());
         };

@@ -1,5 +1,6 @@
 //! Who runs where: threads to CPUs, memory to nodes.
 
+pub mod moved;
 pub mod place;
 
 use serde::{Deserialize, Serialize};
