@@ -5,6 +5,7 @@ mod environment;
 mod links;
 mod read;
 mod resolver;
+mod rights;
 mod text;
 
 pub use links::links_from;

@@ -34,7 +34,11 @@ pub(super) fn cells(
             cells: hosts.len(),
         }]
     })?;
-    let mut misfits: Vec<Misfit> = hosts.iter().flatten().filter_map(|node| forbidden(facts, *node)).collect();
+    let mut misfits: Vec<Misfit> = hosts
+        .iter()
+        .flatten()
+        .filter_map(|node| forbidden(facts, *node))
+        .collect();
     let request = Request {
         size,
         parts: hosts
@@ -46,15 +50,25 @@ pub(super) fn cells(
             })
             .collect(),
     };
-    misfits.extend(reserve(&request, &facts.pools, &facts.hugetlb).err().map(Misfit::from));
+    misfits.extend(
+        reserve(&request, &facts.pools, &facts.hugetlb)
+            .err()
+            .map(Misfit::from),
+    );
     if !misfits.is_empty() {
         return Err(misfits);
     }
     let rows = (0..).zip(hosts.iter().zip(&parts));
     let untold = hosts.iter().all(Option::is_none);
     Ok(Layout {
-        rows: rows.map(|(id, (node, pages))| row(id, *node, Bytes(pages * size.0.0), Some(size))).collect(),
-        binding: if untold { Binding::None } else { binding(facts) },
+        rows: rows
+            .map(|(id, (node, pages))| row(id, *node, Bytes(pages * size.0.0), Some(size)))
+            .collect(),
+        binding: if untold {
+            Binding::None
+        } else {
+            binding(facts)
+        },
         guest: guest_nodes(facts, pins, &hosts),
         notes: untold
             .then(|| "this host tells of no NUMA nodes: the guest sees one".to_owned())
@@ -66,9 +80,15 @@ pub(super) fn cells(
 
 /// Pages by cell; none where one would have none.
 fn split(pages: u64, cells: usize) -> Option<Vec<u64>> {
-    let count = u64::try_from(cells).ok().filter(|count| (1..=pages).contains(count))?;
+    let count = u64::try_from(cells)
+        .ok()
+        .filter(|count| (1..=pages).contains(count))?;
     let (each, more) = (pages / count, pages % count);
-    Some((0..count).map(|index| each + u64::from(index < more)).collect())
+    Some(
+        (0..count)
+            .map(|index| each + u64::from(index < more))
+            .collect(),
+    )
 }
 
 fn anywhere(facts: &HostFacts) -> Nodes {
@@ -85,12 +105,17 @@ fn forbidden(facts: &HostFacts, node: NodeId) -> Option<Misfit> {
 
 fn guest_nodes(facts: &HostFacts, pins: &Pins, hosts: &[Option<NodeId>]) -> Vec<GuestNode> {
     let distance = |from: Option<NodeId>, to: Option<NodeId>| {
-        let told = from.zip(to).and_then(|(from, to)| facts.topology.distance(from, to));
+        let told = from
+            .zip(to)
+            .and_then(|(from, to)| facts.topology.distance(from, to));
         told.unwrap_or(if from == to { LOCAL } else { REMOTE })
     };
     let vcpus = |host: Option<NodeId>| -> CpuSet {
         let vcpus = (0..).zip(&pins.nodes);
-        vcpus.filter(|(_, node)| **node == host).map(|(vcpu, _)| vcpu).collect()
+        vcpus
+            .filter(|(_, node)| **node == host)
+            .map(|(vcpu, _)| vcpu)
+            .collect()
     };
     (0..)
         .zip(hosts)

@@ -47,7 +47,9 @@ pub(super) fn placed(
     guest: &[GuestNode],
 ) -> Vec<DevicePlacement> {
     let seen_on = |device: &DeviceFacts| {
-        let index = cells.iter().position(|cell| device.node.is_some() && *cell == device.node)?;
+        let index = cells
+            .iter()
+            .position(|cell| device.node.is_some() && *cell == device.node)?;
         guest.get(index).map(|node| node.id)
     };
     devices

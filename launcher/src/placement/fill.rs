@@ -19,14 +19,18 @@ pub(super) fn fill(rows: &[MemoryPlacement], facts: &HostFacts) -> Vec<Fill> {
         .into_iter()
         .map(|host_node| Fill {
             host_node,
-            cpus: host_node.map_or_else(|| facts.cpus.clone(), |node| near(NodeId(node), facts)).to_string(),
+            cpus: host_node
+                .map_or_else(|| facts.cpus.clone(), |node| near(NodeId(node), facts))
+                .to_string(),
         })
         .collect()
 }
 
 fn near(node: NodeId, facts: &HostFacts) -> CpuSet {
     let by_distance = facts.topology.by_distance(node);
-    let there = by_distance.iter().filter_map(|node| facts.topology.nodes.get(node));
+    let there = by_distance
+        .iter()
+        .filter_map(|node| facts.topology.nodes.get(node));
     there
         .map(|node| node.cpus.intersection(&facts.cpus))
         .find(|cpus| !cpus.is_empty())

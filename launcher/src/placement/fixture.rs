@@ -10,7 +10,8 @@ pub(crate) fn topology(cores: &[&str], nodes: &[(u32, &str)]) -> Topology {
     let cpus: CpuSet = cores.iter().flat_map(CpuSet::iter).collect();
     let distances = |from: u32| -> BTreeMap<NodeId, u32> {
         let to = nodes.iter().map(|(id, _)| *id);
-        to.map(|to| (NodeId(to), if to == from { 10 } else { 20 })).collect()
+        to.map(|to| (NodeId(to), if to == from { 10 } else { 20 }))
+            .collect()
     };
     let node = |id: u32, cpus: &str| Node {
         cpus: cpus.parse().unwrap(),
@@ -23,7 +24,10 @@ pub(crate) fn topology(cores: &[&str], nodes: &[(u32, &str)]) -> Topology {
     Topology {
         possible: cpus.clone(),
         cpus,
-        nodes: nodes.iter().map(|(id, cpus)| (NodeId(*id), node(*id, cpus))).collect(),
+        nodes: nodes
+            .iter()
+            .map(|(id, cpus)| (NodeId(*id), node(*id, cpus)))
+            .collect(),
         possible_nodes: nodes.iter().map(|(id, _)| *id).collect(),
         cores,
         ..Topology::default()

@@ -21,9 +21,11 @@ pub(super) fn iothreads(
     let count = usize::try_from(spec.iothreads.count).unwrap_or(usize::MAX);
     let sets: Vec<CpuSet> = match pins {
         None => vec![facts.cpus.clone(); count],
-        Some(pins) if spec.iothreads.supplemental => {
-            pins.supplemental.iter().map(|cpu| CpuSet::from_iter([*cpu])).collect()
-        }
+        Some(pins) if spec.iothreads.supplemental => pins
+            .supplemental
+            .iter()
+            .map(|cpu| CpuSet::from_iter([*cpu]))
+            .collect(),
         Some(pins) if !pins.emulator.is_empty() => {
             vec![pins.emulator.iter().copied().collect(); count]
         }
@@ -66,7 +68,10 @@ mod tests {
     use super::*;
 
     fn lists(threads: usize, cpus: &str) -> Vec<String> {
-        shared(threads, &cpus.parse().unwrap()).iter().map(CpuSet::to_string).collect()
+        shared(threads, &cpus.parse().unwrap())
+            .iter()
+            .map(CpuSet::to_string)
+            .collect()
     }
 
     #[test]

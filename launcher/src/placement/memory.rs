@@ -81,16 +81,30 @@ impl Wanted {
 
     /// What is said where CPUs and memory are apart.
     fn remote(&self, rows: &[MemoryPlacement], pinned: bool) -> Option<String> {
-        let on: Vec<NodeId> = rows.iter().filter_map(|row| row.host_node.map(NodeId)).collect();
-        let away: Vec<NodeId> = self.cpus.iter().filter(|node| !on.contains(node)).copied().collect();
+        let on: Vec<NodeId> = rows
+            .iter()
+            .filter_map(|row| row.host_node.map(NodeId))
+            .collect();
+        let away: Vec<NodeId> = self
+            .cpus
+            .iter()
+            .filter(|node| !on.contains(node))
+            .copied()
+            .collect();
         // Threads that float may well run near it.
-        let matters = if pinned { !away.is_empty() } else { away.len() == self.cpus.len() };
+        let matters = if pinned {
+            !away.is_empty()
+        } else {
+            away.len() == self.cpus.len()
+        };
         if on.is_empty() || away.is_empty() || !matters {
             return None;
         }
         let whose = if pinned { "vCPUs" } else { "the pod's CPUs" };
         let because = if self.for_devices {
-            format!(" (memory is near the devices; the annotation `{MEMORY}: cpus` keeps it with the CPUs)")
+            format!(
+                " (memory is near the devices; the annotation `{MEMORY}: cpus` keeps it with the CPUs)"
+            )
         } else {
             String::new()
         };
@@ -179,7 +193,10 @@ fn ordinary(spec: &Spec, facts: &HostFacts, wanted: &Wanted) -> Result<Layout, M
     let kept = if !facts.mems.contains(node.0) || !can_bind(facts, node) {
         Some(out_of_reach(facts, node))
     } else if total < spec.memory.guest {
-        Some(format!("node {} has `{total}` in all: memory is where the kernel finds it", node.0))
+        Some(format!(
+            "node {} has `{total}` in all: memory is where the kernel finds it",
+            node.0
+        ))
     } else {
         None
     };
@@ -190,7 +207,10 @@ fn ordinary(spec: &Spec, facts: &HostFacts, wanted: &Wanted) -> Result<Layout, M
         });
     }
     let rows = vec![row(0, Some(node), spec.memory.guest, None)];
-    let notes = wanted.remote(&rows, spec.cpu.dedicated).into_iter().collect();
+    let notes = wanted
+        .remote(&rows, spec.cpu.dedicated)
+        .into_iter()
+        .collect();
     Ok(bound(facts, rows, notes))
 }
 

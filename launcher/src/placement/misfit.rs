@@ -39,31 +39,45 @@ pub(super) enum Misfit {
         mems: CpuSet,
         asked: &'static str,
     },
-    #[error("this process may not use `SCHED_FIFO`: it has neither CAP_SYS_NICE nor a limit on real-time priority")]
+    #[error(
+        "this process may not use `SCHED_FIFO`: it has neither CAP_SYS_NICE nor a limit on real-time priority"
+    )]
     NoRealtime,
     #[error("`mbind` is forbidden here, and the pod has no CPU on node {} that could touch the memory first", .node.0)]
     NoBinding { node: NodeId },
     #[error("placement `strict` is of vCPUs that have CPUs of their own")]
     StrictFloating,
-    #[error("placement `strict` wants CPUs that are the pod's own, and the pod may run on every CPU of the host (`{cpus}`)")]
+    #[error(
+        "placement `strict` wants CPUs that are the pod's own, and the pod may run on every CPU of the host (`{cpus}`)"
+    )]
     StrictEveryCpu { cpus: CpuSet },
-    #[error("placement `strict` shares no core with others: of the pod's CPUs `{shared}` have siblings that are not the pod's, and without them {rest} are left of the {wanted} that are wanted")]
+    #[error(
+        "placement `strict` shares no core with others: of the pod's CPUs `{shared}` have siblings that are not the pod's, and without them {rest} are left of the {wanted} that are wanted"
+    )]
     StrictShared {
         shared: CpuSet,
         rest: usize,
         wanted: usize,
     },
-    #[error("placement `strict` wants {wanted} CPUs, {what}, on one node{where_}: the pod has {has}")]
+    #[error(
+        "placement `strict` wants {wanted} CPUs, {what}, on one node{where_}: the pod has {has}"
+    )]
     StrictOneNode {
         wanted: usize,
         what: String,
         where_: String,
         has: String,
     },
-    #[error("placement `strict` wants QEMU's own threads on a node of the vCPUs: CPUs `{cpus}` are on another")]
+    #[error(
+        "placement `strict` wants QEMU's own threads on a node of the vCPUs: CPUs `{cpus}` are on another"
+    )]
     StrictElsewhere { cpus: CpuSet },
     #[error("placement `strict` wants vCPUs on node {}, where `{device}` is, and none of them fits there", .node.0)]
-    StrictNoCell { node: NodeId, device: String, path: String },
+    StrictNoCell {
+        node: NodeId,
+        device: String,
+        path: String,
+    },
     #[error("placement `strict` wants all devices on one node: `{device}` is on node {}, another on node {}", .node.0, .other.0)]
     StrictDevices {
         node: NodeId,
@@ -179,7 +193,10 @@ fn pages_hint(shortfall: &Shortfall) -> String {
         let size = shortfall.size;
         format!("raise the pod's limit `hugepages-{size}`, or give the guest less memory")
     } else {
-        format!("enlarge the pool of {}, or give the guest less memory", growth.join(" and of "))
+        format!(
+            "enlarge the pool of {}, or give the guest less memory",
+            growth.join(" and of ")
+        )
     }
 }
 

@@ -150,7 +150,10 @@ pub(super) fn near(
     } else {
         let chosen = choose(demand, facts, &mut pool, wanted)?;
         // Within what was chosen the order is KubeVirt's.
-        fit(&mut CpuPool::new(&facts.topology, &chosen, demand.threads), demand)?
+        fit(
+            &mut CpuPool::new(&facts.topology, &chosen, demand.threads),
+            demand,
+        )?
     };
     let order = near_vcpus(facts, &pool, &vcpus);
     Ok(finish(demand, facts, pool, vcpus, &order))
@@ -217,7 +220,11 @@ fn by_nearness(facts: &HostFacts, pool: &CpuPool, wanted: &[NodeId]) -> Vec<Opti
     let mut nodes = pool.nodes();
     nodes.sort_by_key(|node| {
         let rank = wanted.iter().position(|wanted| Some(*wanted) == *node);
-        (rank.unwrap_or(wanted.len()), far(*node).unwrap_or(u32::MAX), *node)
+        (
+            rank.unwrap_or(wanted.len()),
+            far(*node).unwrap_or(u32::MAX),
+            *node,
+        )
     });
     nodes
 }
@@ -239,7 +246,9 @@ fn near_vcpus(facts: &HostFacts, pool: &CpuPool, vcpus: &[u32]) -> Vec<Option<No
     nodes.sort_by_key(on);
     let home = nodes.first().copied().flatten();
     nodes.sort_by_key(|node| {
-        let far = home.zip(*node).map(|(home, node)| distance(facts, home, node));
+        let far = home
+            .zip(*node)
+            .map(|(home, node)| distance(facts, home, node));
         (on(node), far.unwrap_or(u32::MAX))
     });
     nodes
@@ -253,9 +262,8 @@ fn finish(
     vcpus: Vec<u32>,
     order: &[Option<NodeId>],
 ) -> Pins {
-    let mut threads = |count: usize| -> Vec<u32> {
-        (0..count).map_while(|_| pool.fit_thread(order)).collect()
-    };
+    let mut threads =
+        |count: usize| -> Vec<u32> { (0..count).map_while(|_| pool.fit_thread(order)).collect() };
     let supplemental = threads(demand.supplemental);
     let mut emulator = threads(demand.emulator);
     let mut notes = Vec::new();

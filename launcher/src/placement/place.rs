@@ -69,7 +69,11 @@ pub(super) fn decide(
     if policy == Policy::Strict && !spec.cpu.dedicated {
         return Err(vec![Misfit::StrictFloating]);
     }
-    let pins = spec.cpu.dedicated.then(|| pins(spec, facts, devices)).transpose()?;
+    let pins = spec
+        .cpu
+        .dedicated
+        .then(|| pins(spec, facts, devices))
+        .transpose()?;
     let layout = match (&pins, spec.memory.hugepages) {
         (Some(pins), Some(size)) if spec.cpu.numa_passthrough => cells(spec, facts, pins, size)?,
         _ => memory(spec, facts, devices, pins.as_ref()).map_err(|misfit| vec![misfit])?,
@@ -141,7 +145,11 @@ fn notes(
     pins: Option<&Pins>,
     layout: &Layout,
 ) -> Vec<String> {
-    let mut notes: Vec<String> = facts.disagreements.iter().map(ToString::to_string).collect();
+    let mut notes: Vec<String> = facts
+        .disagreements
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     match pins {
         Some(pins) => {
             notes.extend(pins.notes.iter().cloned());
@@ -152,9 +160,17 @@ fn notes(
         None => notes.extend(shared(spec, facts)),
     }
     if spec.placement.policy != Policy::None {
-        notes.extend(devices.iter().filter(|device| device.node.is_none()).map(|device| {
-            format!("the host does not tell the node of `{}`: nothing is placed by it", device.address)
-        }));
+        notes.extend(
+            devices
+                .iter()
+                .filter(|device| device.node.is_none())
+                .map(|device| {
+                    format!(
+                        "the host does not tell the node of `{}`: nothing is placed by it",
+                        device.address
+                    )
+                }),
+        );
     }
     notes.extend(layout.notes.iter().cloned());
     notes
@@ -174,13 +190,22 @@ fn spread(spec: &Spec, devices: &[DeviceFacts], pins: &Pins) -> Option<String> {
     let mut wanted: Vec<NodeId> = devices.iter().filter_map(|device| device.node).collect();
     wanted.sort_unstable();
     wanted.dedup();
-    let near = pins.nodes.iter().flatten().filter(|node| wanted.contains(node)).count();
+    let near = pins
+        .nodes
+        .iter()
+        .flatten()
+        .filter(|node| wanted.contains(node))
+        .count();
     let all = pins.vcpus.len();
     if !wanted.is_empty() && near < all {
         return Some(format!(
             "{near} of {all} vCPUs are on {}, where the devices are, the others on {}",
             listed(&wanted),
-            listed(&on.into_iter().filter(|node| !wanted.contains(node)).collect::<Vec<_>>())
+            listed(
+                &on.into_iter()
+                    .filter(|node| !wanted.contains(node))
+                    .collect::<Vec<_>>()
+            )
         ));
     }
     (on.len() > 1 && !spec.cpu.numa_passthrough)

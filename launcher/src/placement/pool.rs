@@ -41,7 +41,12 @@ impl CpuPool {
         }
         // What the kernel tells no core of.
         for cpu in left.iter() {
-            put(&mut cells, node_of.get(&cpu).copied(), [cpu].into(), threads);
+            put(
+                &mut cells,
+                node_of.get(&cpu).copied(),
+                [cpu].into(),
+                threads,
+            );
         }
         Self {
             cells: cells.into_values().collect(),
@@ -58,10 +63,14 @@ impl CpuPool {
         let wanted = cores.saturating_mul(self.threads);
         let mut taken = Vec::with_capacity(wanted);
         for index in 0..self.cells.len() {
-            self.take(&mut taken, wanted, |pool| pool.cells[index].whole(pool.threads));
+            self.take(&mut taken, wanted, |pool| {
+                pool.cells[index].whole(pool.threads)
+            });
         }
         for index in 0..self.cells.len() {
-            self.take(&mut taken, wanted, |pool| pool.cells[index].pieces(pool.threads));
+            self.take(&mut taken, wanted, |pool| {
+                pool.cells[index].pieces(pool.threads)
+            });
         }
         if crossing {
             for index in 0..self.cells.len() {
@@ -109,12 +118,6 @@ impl CpuPool {
         })
     }
 
-    /// How many CPUs `node` has left.
-    pub(super) fn left_on(&self, node: Option<NodeId>) -> usize {
-        let cell = self.cells.iter().find(|cell| cell.node == node);
-        cell.map_or(0, Cell::left)
-    }
-
     /// Nodes that had any, in the host's order.
     pub(super) fn nodes(&self) -> Vec<Option<NodeId>> {
         self.cells.iter().map(|cell| cell.node).collect()
@@ -151,10 +154,6 @@ pub(super) fn nodes_by_cpu(topology: &Topology) -> BTreeMap<u32, NodeId> {
 }
 
 impl Cell {
-    fn left(&self) -> usize {
-        self.fragments.len() + self.full.iter().map(VecDeque::len).sum::<usize>()
-    }
-
     /// As many CPUs of one core as the guest's core has threads.
     fn whole(&mut self, threads: usize) -> Option<Vec<u32>> {
         let core = self.full.front_mut()?;
@@ -243,6 +242,9 @@ mod tests {
         assert_eq!(CpuPool::new(&plain, &allowed, 2).nodes(), [None]);
         // And one that tells nothing has CPUs all the same.
         plain.cores.clear();
-        assert_eq!(fit(&mut CpuPool::new(&plain, &allowed, 2), 2), Ok(vec![0, 1, 2, 3]));
+        assert_eq!(
+            fit(&mut CpuPool::new(&plain, &allowed, 2), 2),
+            Ok(vec![0, 1, 2, 3])
+        );
     }
 }

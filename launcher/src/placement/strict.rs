@@ -84,14 +84,25 @@ fn at_home(
     if nodes.is_empty() {
         return near(demand, facts, own, &[]);
     }
-    let on = |node: NodeId| nodes.get(&node).map(|there| there.cpus.intersection(own)).unwrap_or_default();
+    let on = |node: NodeId| {
+        nodes
+            .get(&node)
+            .map(|there| there.cpus.intersection(own))
+            .unwrap_or_default()
+    };
     let device_node = devices::nodes(devices, facts).first().copied();
     let candidates: Vec<NodeId> = match device_node {
         Some(node) => vec![node],
         None => nodes.keys().copied().collect(),
     };
-    let fits: Vec<NodeId> = candidates.into_iter().filter(|node| on(*node).len() >= wanted).collect();
-    let home = fits.iter().find(|node| memory::fits_on(spec, facts, **node)).or(fits.first());
+    let fits: Vec<NodeId> = candidates
+        .into_iter()
+        .filter(|node| on(*node).len() >= wanted)
+        .collect();
+    let home = fits
+        .iter()
+        .find(|node| memory::fits_on(spec, facts, **node))
+        .or(fits.first());
     let Some(home) = home else {
         let counts: Vec<String> = nodes
             .keys()
@@ -102,7 +113,9 @@ fn at_home(
         return Err(Misfit::StrictOneNode {
             wanted,
             what: demand.words(),
-            where_: device_node.map(|node| format!(" ({}, where the devices are)", node.0)).unwrap_or_default(),
+            where_: device_node
+                .map(|node| format!(" ({}, where the devices are)", node.0))
+                .unwrap_or_default(),
             has: counts.join(", "),
         });
     };
@@ -130,7 +143,9 @@ fn in_cells(
     }
     let node_of = nodes_by_cpu(&facts.topology);
     let others = pins.supplemental.iter().chain(&pins.emulator).copied();
-    let elsewhere: CpuSet = others.filter(|cpu| !cell_of(node_of.get(cpu).copied())).collect();
+    let elsewhere: CpuSet = others
+        .filter(|cpu| !cell_of(node_of.get(cpu).copied()))
+        .collect();
     if elsewhere.is_empty() {
         Ok(pins)
     } else {
