@@ -4,6 +4,7 @@
 
 pub mod affinity;
 mod allowed;
+mod binding;
 pub mod cgroup;
 mod cpuset;
 mod domain;
@@ -16,6 +17,7 @@ mod topology;
 
 pub use affinity::{AffinityError, Tid};
 pub use allowed::{Allowed, Disagreement, Resource, allowed};
+pub use binding::may_bind;
 pub use cgroup::{Cgroup, ControlFile};
 pub use cpuset::{BadCpuList, CpuId, CpuSet, NodeId};
 pub use file::FactError;

@@ -5,6 +5,7 @@
 
 pub mod binary;
 pub mod guest;
+pub mod hosts;
 pub mod namespace;
 pub mod need;
 pub mod process;

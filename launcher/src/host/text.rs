@@ -99,7 +99,7 @@ impl Display for Cpu<'_> {
     }
 }
 
-/// `16 CPUs (0-15), 8 cores, 2 L3 caches, 2 packages; offline 16-31`.
+/// `16 CPUs (0-15); cores 8, L3 caches 2, packages 2; offline 16-31`.
 struct Shape<'a>(&'a Topology);
 
 impl Display for Shape<'_> {
@@ -107,13 +107,13 @@ impl Display for Shape<'_> {
         let topology = self.0;
         let cpus = &topology.cpus;
         let cores = topology.cores.len();
-        write!(f, "{} CPUs ({cpus}), {cores} cores", cpus.len())?;
+        write!(f, "{} CPUs ({cpus}); cores {cores}", cpus.len())?;
         for (sets, name) in [
             (&topology.l3, "L3 caches"),
             (&topology.packages, "packages"),
         ] {
             if !sets.is_empty() {
-                write!(f, ", {} {name}", sets.len())?;
+                write!(f, ", {name} {}", sets.len())?;
             }
         }
         if !topology.offline.is_empty() {

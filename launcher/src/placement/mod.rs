@@ -1,7 +1,18 @@
 //! Who runs where: threads to CPUs, memory to nodes.
 
+mod cells;
+pub mod devices;
+mod fill;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod iothreads;
+mod memory;
+mod misfit;
 pub mod moved;
+mod pins;
 pub mod place;
+mod pool;
+mod strict;
 
 use serde::{Deserialize, Serialize};
 
@@ -62,7 +73,7 @@ pub struct Realtime {
 pub struct GuestNode {
     /// From 0.
     pub id: u32,
-    /// Its vCPUs, kernel list form; those that may be plugged later included.
+    /// Its vCPUs, kernel list form.
     pub vcpus: String,
     /// To every guest node, itself (10) included, in their order.
     pub distances: Vec<u32>,

@@ -55,6 +55,7 @@ pub(crate) const UNSAFE: &[&str] = &[
     "launcher/src/readable.rs",
     "launcher/src/supervise/channel.rs",
     "numa/src/affinity.rs",
+    "numa/src/binding.rs",
     "numa/src/scheduler.rs",
 ];
 
