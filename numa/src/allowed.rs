@@ -125,7 +125,16 @@ const MEMS: Source = Source {
 /// What the process that reads may use, by its `cgroup` and `proc/self/status`; where neither says anything, all
 /// that is online.
 pub fn allowed(root: &HostRoot, cgroup: &Cgroup) -> Result<Allowed, FactError> {
-    let path = root.proc("self/status");
+    read(root, cgroup, "self")
+}
+
+/// As [`allowed`], of another process in `cgroup` ([`Cgroup::of`]).
+pub fn allowed_of(root: &HostRoot, cgroup: &Cgroup, pid: i32) -> Result<Allowed, FactError> {
+    read(root, cgroup, &pid.to_string())
+}
+
+fn read(root: &HostRoot, cgroup: &Cgroup, process: &str) -> Result<Allowed, FactError> {
+    let path = root.proc(&format!("{process}/status"));
     let status = file::read(&path, USUAL_LIMIT)?.unwrap_or_default();
     let mut disagreements = Vec::new();
     let mut of = |source: &Source| -> Result<CpuSet, FactError> {

@@ -16,7 +16,7 @@ mod threads;
 mod topology;
 
 pub use affinity::{AffinityError, Tid};
-pub use allowed::{Allowed, Disagreement, Resource, allowed};
+pub use allowed::{Allowed, Disagreement, Resource, allowed, allowed_of};
 pub use binding::may_bind;
 pub use cgroup::{Cgroup, ControlFile};
 pub use cpuset::{BadCpuList, CpuId, CpuSet, NodeId};

@@ -1,7 +1,9 @@
 //! The facts of trees that stand for other machines, as goldens, and those of the machine that runs this.
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hugepages::{PageSize, cgroup_limit, pools};
+use hugepages::{
+    Bytes, Counted, Counts, Nodes, PageSize, Part, Request, cgroup_limit, pools, reserve, tightest,
+};
 use launcher::host::{self, HostFacts, links_from};
 use numa::{
     Cgroup, CpuId, CpuSet, HostRoot, NodeId, PciNode, PciNodeSource, Tid, Topology, affinity,
@@ -105,10 +107,8 @@ fn nodes_of_memory_alone_have_no_cpus() {
 
 #[test]
 fn more_than_1024_cpus() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = Utf8PathBuf::from_path_buf(directory.path().to_owned()).unwrap();
-    tests::hosts::sixteen_nodes().tree().write(&path).unwrap();
-    let facts = facts(&HostRoot::new(path));
+    let (_keep, root) = tests::hosts::sixteen_nodes().make();
+    let facts = facts(&root);
     assert_eq!(facts.cpus.to_string(), "0-1279");
     let topology = &facts.topology;
     assert_eq!((topology.nodes.len(), topology.cores.len()), (16, 640));
@@ -190,6 +190,77 @@ fn huge_page_limits_come_from_the_control_group() {
     );
     assert_eq!(limit("cgroup-v1", PageSize::GIB_1), None);
     assert_eq!(limit("laptop", PageSize::GIB_1), None);
+}
+
+#[test]
+fn a_groups_limits_and_refusals_are_those_above_it_too() {
+    let (_keep, root, path) = copy("epyc-nps4");
+    let top = path.join("sys/fs/cgroup");
+    let cgroup = Cgroup::read(&root).unwrap();
+    let counts = || Counts::read(&root, &cgroup).unwrap();
+    // The process's own group has no limit, the container's has.
+    let told = tightest(&counts().limits, PageSize::GIB_1).unwrap().clone();
+    assert_eq!(told.file, "/sys/fs/cgroup/hugetlb.1GB.max");
+    assert_eq!((told.limit, told.pages_left()), (Bytes(8 << 30), 8));
+    // One that is higher, and of which more is used, is tighter.
+    for (file, text) in [
+        ("vm/hugetlb.1GB.rsvd.max", "9663676416"),
+        ("vm/hugetlb.1GB.rsvd.current", "7516192768"),
+    ] {
+        std::fs::write(top.join(file), text).unwrap();
+    }
+    let told = tightest(&counts().limits, PageSize::GIB_1).unwrap().clone();
+    assert_eq!(told.file, "/sys/fs/cgroup/vm/hugetlb.1GB.rsvd.max");
+    assert_eq!((told.of, told.pages_left()), (Counted::Reservations, 2));
+    // `max` or 0 pages of the other size.
+    assert_eq!(counts().limits.len(), 5);
+
+    let hits = |counts: Counts| -> Vec<_> {
+        let hit = counts.refusals.into_iter().filter(|it| it.count > 0);
+        hit.map(|it| (it.file.to_string(), it.count)).collect()
+    };
+    assert_eq!(hits(counts()), []);
+    std::fs::write(top.join("vm/hugetlb.1GB.events"), "max 3\n").unwrap();
+    assert_eq!(
+        hits(counts()),
+        [("/sys/fs/cgroup/vm/hugetlb.1GB.events".to_owned(), 3)]
+    );
+    std::fs::write(top.join("vm/hugetlb.1GB.events"), "min 3\n").unwrap();
+    let error = Counts::read(&root, &cgroup).unwrap_err().to_string();
+    assert!(error.contains("how often the limit was hit"), "{error}");
+}
+
+#[test]
+fn a_reservation_goes_to_the_nearest_nodes_that_have_enough() {
+    let root = fixture("xeon-snc4");
+    let facts = facts(&root);
+    let near = facts.topology.by_distance(NodeId(5));
+    let request = |pages| Request {
+        size: PageSize::GIB_1,
+        parts: vec![Part {
+            pages,
+            nodes: Nodes::AnyOf(near.clone()),
+        }],
+    };
+    let given = |pages| {
+        reserve(&request(pages), &facts.pools, &facts.hugetlb).map(|it| {
+            it.by_node()
+                .into_iter()
+                .map(|(id, n)| (id.0, n))
+                .collect::<Vec<_>>()
+        })
+    };
+    // The VF's own node has one page left.
+    assert_eq!(given(1).unwrap(), [(5, 1)]);
+    assert_eq!(given(4).unwrap(), [(4, 4)]);
+    assert_eq!(given(7).unwrap(), [(4, 4), (5, 1), (6, 2)]);
+    assert_eq!(
+        given(9).unwrap_err().to_string(),
+        "`9` pages of `1Gi` are not to be had: `/sys/fs/cgroup/hugetlb.1GB.max` limits use to `8Gi`, of which `8Gi` are left; \
+         `/sys/fs/cgroup/hugetlb.1GB.rsvd.max` limits reservations to `8Gi`, of which `8Gi` are left (free: node 0 `4` of \
+         `4`, node 1 `4` of `4`, node 2 `4` of `4`, node 3 `4` of `4`, node 4 `4` of `4`, node 5 `1` of `4`, node 6 `4` of \
+         `4`, node 7 `4` of `4`)"
+    );
 }
 
 /// A copy of a fixture that a test may spoil; removed with its first part.

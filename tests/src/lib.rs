@@ -8,6 +8,7 @@ pub mod guest;
 pub mod hosts;
 pub mod namespace;
 pub mod need;
+pub mod pools;
 pub mod process;
 
 use camino::{Utf8Path, Utf8PathBuf};

@@ -154,7 +154,7 @@ fn look(
     let of_pod = listener.and_then(|pid| namespace(&pid.to_string()));
     let is_qemu =
         |pid: i32| innermost(&machine, pid) == Some(qemu) && namespace(&pid.to_string()) == of_pod;
-    let who = listener.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
+    let who = listener.unwrap_or_else(|| std::process::id().cast_signed());
     let guarded = guarded(&plan.placement, &Topology::read(&machine)?);
     let strangers = strangers(&machine, &guarded, is_qemu)?;
     Ok(Told {
@@ -162,7 +162,7 @@ fn look(
         ok: report.ok() && tolerated(&plan.placement, &strangers),
         policy: plan.placement.policy,
         report,
-        throttling: throttles(&Cgroup::of(&machine, &who)?)?,
+        throttling: throttles(&Cgroup::of(&machine, who)?)?,
         strangers,
         interrupts: interrupts(&machine, &plan.placement.devices)?,
     })

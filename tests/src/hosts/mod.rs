@@ -15,7 +15,8 @@ pub use pci::{Device, Kind};
 pub use pod::Pod;
 pub use tree::{Entry, Tree};
 
-use numa::CpuSet;
+use camino::Utf8PathBuf;
+use numa::{CpuSet, HostRoot};
 
 /// A machine and the pod on it.
 #[derive(Debug, Clone)]
@@ -91,6 +92,19 @@ impl Host {
         self.write_devices(&mut tree);
         self.write_pod(&mut tree);
         tree
+    }
+
+    /// The tree in memory, gone with the first part: a large one takes a minute on a disk.
+    ///
+    /// # Panics
+    /// Without a tmpfs at `/dev/shm`.
+    pub fn make(&self) -> (tempfile::TempDir, HostRoot) {
+        let shm = crate::need::path("/dev/shm");
+        let directory = tempfile::tempdir_in(shm).expect("a directory in memory");
+        let top = Utf8PathBuf::from_path_buf(directory.path().to_owned());
+        let top = top.expect("its path is UTF-8");
+        self.tree().write(&top).expect("the tree can be made");
+        (directory, HostRoot::new(top))
     }
 
     /// CPUs online.
