@@ -1,6 +1,7 @@
 //! The pod's NIC becomes the guest's: planned as values, carried out by `link`, `tap`, `nft` and `dhcp`.
 
 pub mod address;
+mod bridged;
 pub mod dhcp;
 pub mod error;
 pub mod link;
