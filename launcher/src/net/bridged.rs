@@ -30,12 +30,12 @@ pub(super) async fn make(
         None => move_nic(netlink, nic, bridged, bridge, done).await?,
     };
     netlink.learn_nothing(&bridged.nic, port).await?;
-    let dummy = netlink
-        .ensure_dummy(&nic.pod_link, bridged.pod_mac, nic.mtu, done)
+    let stand_in = netlink
+        .ensure_stand_in(&nic.pod_link, bridged.pod_mac, nic.mtu, done)
         .await?;
     for address in &bridged.addresses {
         netlink
-            .ensure_address(&nic.pod_link, dummy, *address, done)
+            .ensure_address(&nic.pod_link, stand_in, *address, done)
             .await?;
     }
     Ok(())

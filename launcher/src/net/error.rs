@@ -157,7 +157,7 @@ pub enum NetError {
 pub enum Action {
     CreateBridge,
     CreateVeth,
-    CreateDummy,
+    CreateStandIn,
     Configure,
     Rename,
     AddAddress,
@@ -173,7 +173,7 @@ impl fmt::Display for Action {
         f.write_str(match self {
             Self::CreateBridge => "create bridge",
             Self::CreateVeth => "create veth pair",
-            Self::CreateDummy => "create dummy",
+            Self::CreateStandIn => "create the stand-in",
             Self::Configure => "configure link",
             Self::Rename => "make a bridge's port of link",
             Self::AddAddress => "add an address to link",
@@ -190,7 +190,7 @@ fn hint(source: &io::Error) -> &'static str {
     match source.raw_os_error() {
         Some(libc::EPERM) => "; it needs CAP_NET_ADMIN in this network namespace",
         Some(libc::EOPNOTSUPP) => {
-            "; the kernel lacks this kind of link (modules bridge, dummy, tun, veth)"
+            "; the kernel lacks this kind of link (modules bridge, tun, veth)"
         }
         _ => "",
     }

@@ -1,7 +1,7 @@
-//! The pod's NIC as a port of a bridge, and the dummy link that stands in for it.
+//! The pod's NIC as a port of a bridge, and the link that stands in for it.
 
 use rtnetlink::packet_route::link::InfoKind;
-use rtnetlink::{LinkBridgePort, LinkDummy, LinkUnspec};
+use rtnetlink::{LinkBridge, LinkBridgePort, LinkDummy, LinkUnspec};
 
 use super::{Netlink, State, errno, link_error};
 use crate::net::error::{Action, NetError};
@@ -55,8 +55,9 @@ impl Netlink {
         result.map_err(|error| link_error(Action::Configure, link, errno(error)))
     }
 
-    /// A link that carries nothing. It stays down: its addresses are to be seen, not to be reached.
-    pub(in crate::net) async fn ensure_dummy(
+    /// A link that carries nothing: a dummy, or where the kernel has none a bridge without ports. It stays down: its
+    /// addresses are to be seen, not to be reached.
+    pub(in crate::net) async fn ensure_stand_in(
         &self,
         name: &str,
         mac: MacAddr,
@@ -64,24 +65,33 @@ impl Netlink {
         done: &mut Vec<Undo>,
     ) -> Result<u32, NetError> {
         if let Some(found) = self.find(name).await? {
-            let kind = found.kind.as_ref();
-            return if kind == Some(&InfoKind::Dummy) {
-                Ok(found.index)
-            } else {
-                Err(NetError::Taken {
+            return match found.kind {
+                Some(InfoKind::Dummy | InfoKind::Bridge) => Ok(found.index),
+                kind => Err(NetError::Taken {
                     link: name.to_owned(),
                     property: "its kind",
-                    found: kind.map_or_else(String::new, ToString::to_string),
+                    found: kind.map_or_else(String::new, |kind| kind.to_string()),
                     wanted: InfoKind::Dummy.to_string(),
-                })
+                }),
             };
         }
-        let message = LinkDummy::new(name)
+        let dummy = LinkDummy::new(name)
             .address(mac.0.to_vec())
             .mtu(mtu)
-            .down()
             .build();
-        self.add(message, Action::CreateDummy, name).await?;
+        match self.add(dummy, Action::CreateStandIn, name).await {
+            Err(NetError::Link { source, .. })
+                if source.raw_os_error() == Some(libc::EOPNOTSUPP) =>
+            {
+                let bridge = LinkBridge::new(name)
+                    .address(mac.0.to_vec())
+                    .mtu(mtu)
+                    .down()
+                    .build();
+                self.add(bridge, Action::CreateStandIn, name).await?;
+            }
+            made => made?,
+        }
         done.push(Undo::DeleteLink(name.to_owned()));
         Ok(self.must_find(name).await?.index)
     }
