@@ -7,7 +7,9 @@ pub mod binary;
 pub mod guest;
 pub mod namespace;
 pub mod need;
+pub mod node;
 pub mod process;
+pub mod proof;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
