@@ -20,14 +20,24 @@ pub struct Started {
 impl Started {
     /// Starts the command with its stdout and stderr read by us; stdin is left as the command has it.
     pub fn start(command: &mut Command) -> Result<Self> {
+        Self::start_and(command, |_| {})
+    }
+
+    /// The same, and shows each line on our stdout when it comes: for a log of what happened when.
+    #[expect(clippy::print_stdout, reason = "a test's output")]
+    pub fn start_shown(command: &mut Command) -> Result<Self> {
+        Self::start_and(command, |line| println!("{line}"))
+    }
+
+    fn start_and(command: &mut Command, show: fn(&str)) -> Result<Self> {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {command:?}"))?;
         let (sender, lines) = channel();
-        forward(child.stdout.take(), sender.clone());
-        forward(child.stderr.take(), sender);
+        forward(child.stdout.take(), sender.clone(), show);
+        forward(child.stderr.take(), sender, show);
         Ok(Self {
             child,
             lines,
@@ -112,12 +122,13 @@ impl Drop for Started {
     }
 }
 
-fn forward(stream: Option<impl Read + Send + 'static>, lines: Sender<String>) {
+fn forward(stream: Option<impl Read + Send + 'static>, lines: Sender<String>, show: fn(&str)) {
     let Some(stream) = stream else { return };
     std::thread::spawn(move || {
         for line in BufReader::new(stream).split(b'\n') {
             let Ok(line) = line else { return };
             let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            show(&line);
             if lines.send(line).is_err() {
                 return;
             }

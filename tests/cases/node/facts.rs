@@ -1,10 +1,13 @@
 //! The node is what its shape says, and the product sees it.
 
-use anyhow::{Context, Result, ensure};
+use std::process::Command;
+
+use anyhow::{Result, ensure};
 use launcher::kvm::{self, Fitness};
 use numa::HostRoot;
+use serde_json::{Value, json};
 use tests::node::shape::DEFAULT;
-use tests::node::{Case, kernel, nic};
+use tests::node::{Case, kernel, log, nic};
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -62,17 +65,30 @@ fn kvm_is_fit() -> Result<()> {
 
 fn host_facts() -> Result<()> {
     let launcher = tests::binary::beside("virt-launcher")?;
-    let output = std::process::Command::new(launcher)
+    let output = Command::new(launcher)
         .args(["host", "--output", "json"])
         .output()?;
-    ensure!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let facts: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-    println!("{facts:#}");
-    let nodes = facts["topology"]["nodes"].as_array().context("nodes")?;
-    ensure!(nodes.len() == 2);
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{said}");
+    let facts: Value = serde_json::from_slice(&output.stdout)?;
+    log(&format!("{facts:#}"));
+    for (key, wanted) in [
+        ("cpus", json!("0-7")),
+        ("mems", json!("0-1")),
+        ("kvm", json!(true)),
+        ("vhost_net", json!(true)),
+    ] {
+        ensure!(facts[key] == wanted, "`{key}` is {}", facts[key]);
+    }
+    let root = HostRoot::default();
+    let vf = nic::vf("pf0", 0)?;
+    let node = numa::pci_node(&root, &vf)?;
+    ensure!(node.is_some_and(|node| node.0 == 1), "{vf} is on {node:?}");
+    let pools: Vec<_> = hugepages::pools(&root)?
+        .iter()
+        .map(|pool| format!("{pool:?}"))
+        .collect();
+    log(&pools.join("\n"));
+    ensure!(pools.len() == 4, "two sizes on two nodes");
     Ok(())
 }

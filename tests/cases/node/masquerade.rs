@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::Value;
+use tests::node::outside::Outside;
 use tests::node::pod::Pod;
 use tests::node::shape::DEFAULT;
-use tests::node::{Case, kernel};
-use tests::proof::{OUTSIDE, PATIENCE, PORT, both_ways};
-use tests::{namespace, project};
-use tokio::net::TcpListener;
-use tokio::time::timeout;
+use tests::node::{Case, kernel, log};
+use tests::project;
 
 pub(crate) const CASES: &[Case] = &[Case {
     name: "masquerade-on-kvm",
@@ -21,13 +19,7 @@ pub(crate) const CASES: &[Case] = &[Case {
 fn masquerade_on_kvm() -> Result<()> {
     let text = kernel::read(project().join("examples/masquerade.json"))?;
     let vmi: Value = serde_json::from_str(&text)?;
-    namespace::run(
-        "ip",
-        &["address", "add", &format!("{OUTSIDE}/32"), "dev", "lo"],
-    )?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let outside = Outside::listen()?;
     // The product builds its network by itself: NET_ADMIN at the start, which falls before the guest runs.
     let pod = Pod::new("masquerade").options([
         "--cpus",
@@ -41,19 +33,32 @@ fn masquerade_on_kvm() -> Result<()> {
         "--cap",
         "net_admin",
     ]);
-    let proof = runtime.block_on(async {
-        let listener = TcpListener::bind((OUTSIDE, PORT)).await?;
-        let pod = pod.run(&vmi)?;
-        let proof = timeout(PATIENCE, both_ways(&listener, |said| println!("{said}")));
-        let proof = proof.await.context("the guest did not show up")?;
-        anyhow::Ok((pod, proof))
-    });
-    let (mut pod, proof) = proof?;
-    let ended = pod.succeed(Duration::from_secs(60));
-    println!("{}", pod.started.seen().join("\n"));
-    proof?;
-    ended?;
-    let said = pod.started.seen().join("\n");
-    ensure!(said.contains("kvm"), "not under KVM");
-    Ok(())
+    let mut pod = pod.run(&vmi)?;
+    pod.started
+        .wait_for("guest: running", Duration::from_secs(60))?;
+    let qemu = pod.qemu()?;
+    let command = kernel::read(format!("/proc/{qemu}/cmdline"))?.replace('\0', " ");
+    log(&command);
+    for (process, pid) in [("PID 1", pod.pid1()?), ("QEMU", qemu)] {
+        for (field, wanted) in [
+            ("Uid", "107\t107\t107\t107"),
+            ("CapEff", "0000000000000000"),
+            ("Cpus_allowed_list", "4-5"),
+        ] {
+            let is = kernel::status(&pid.to_string(), field)?;
+            ensure!(
+                is == wanted,
+                "{process}'s `{field}` is `{is}` instead of `{wanted}`"
+            );
+        }
+    }
+    let fds = kernel::open_files(qemu)?;
+    for device in ["/dev/kvm", "/dev/net/tun", "/dev/vhost-net"] {
+        ensure!(
+            fds.iter().any(|fd| fd == device),
+            "QEMU has no {device} open: {fds:?}"
+        );
+    }
+    outside.prove(&mut pod)?;
+    pod.succeed(Duration::from_secs(60))
 }

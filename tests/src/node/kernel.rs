@@ -110,6 +110,19 @@ pub fn threads(pid: i32) -> Result<Vec<(i32, String, String)>> {
     Ok(threads)
 }
 
+/// What a process's file descriptors lead to.
+pub fn open_files(pid: i32) -> Result<Vec<String>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        // One that was closed meanwhile.
+        let Ok(target) = fs::read_link(entry?.path()) else {
+            continue;
+        };
+        files.push(target.to_string_lossy().into_owned());
+    }
+    Ok(files)
+}
+
 /// A mapping of huge pages in `/proc/PID/numa_maps`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HugeMapping {

@@ -13,7 +13,7 @@ use crate::process::Started;
 use crate::project;
 
 /// From QEMU's start to the node's user space: 8 to 20 s, more on a machine that does other things as well.
-const READY: Duration = Duration::from_secs(120);
+const READY: Duration = Duration::from_secs(180);
 
 /// A node that is up.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ fn boot_once(shape: &Shape, program: &camino::Utf8Path) -> Result<Node> {
         project: &project,
         results: &results,
         console: Some(&console),
-        program: Some(program),
+        program,
     };
     let mut command = Command::new(run);
     command.args(shape.qemu_args(&places)).stdin(Stdio::null());
@@ -83,11 +83,12 @@ pub fn shell(shape: &Shape) -> Result<()> {
     let results = project().join("target/node/results/shell");
     fs::create_dir_all(&results)?;
     let project = project();
+    let program = camino::Utf8PathBuf::try_from(std::env::current_exe()?)?;
     let places = Places {
         project: &project,
         results: &results,
         console: None,
-        program: None,
+        program: &program,
     };
     let status = Command::new(run).args(shape.qemu_args(&places)).status()?;
     ensure!(status.success(), "QEMU ended: {status}");

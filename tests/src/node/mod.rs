@@ -9,6 +9,7 @@ pub mod inside;
 pub mod kernel;
 pub mod machine;
 pub mod nic;
+pub mod outside;
 pub mod pod;
 pub mod shape;
 pub mod suite;
@@ -31,4 +32,10 @@ pub struct Case {
 #[expect(clippy::print_stderr, reason = "a test runner's output")]
 fn say(text: &str) {
     eprintln!("node: {text}");
+}
+
+/// A line in the running case's log, which is shown when it fails.
+#[expect(clippy::print_stdout, reason = "the log is the case's stdout")]
+pub fn log(text: &str) {
+    println!("{text}");
 }

@@ -90,10 +90,10 @@ pub struct Places<'a> {
     pub project: &'a Utf8Path,
     /// Written to by the node.
     pub results: &'a Utf8Path,
-    /// The kernel's console: a file, or none for the terminal.
+    /// The kernel's console: a file; none puts a shell on the terminal.
     pub console: Option<&'a Utf8Path>,
-    /// What the node runs; none for a shell.
-    pub program: Option<&'a Utf8Path>,
+    /// The test program, beside which the others are.
+    pub program: &'a Utf8Path,
 }
 
 impl Shape {
@@ -271,11 +271,11 @@ impl Shape {
             ),
             format!("hugepagesz=2M hugepages={}", pages(|cell| cell.huge_2m)),
             format!("node.project={}", places.project),
+            format!("node.run={}", places.program),
             format!("node.vfs={}", vfs.collect::<Vec<_>>().join(",")),
         ];
-        match places.program {
-            Some(program) => words.push(format!("node.run={program}")),
-            None => words.push("node.shell=/dev/ttyS0 quiet".to_owned()),
+        if places.console.is_none() {
+            words.push("node.shell=ttyS0 quiet".to_owned());
         }
         words.join(" ")
     }
