@@ -9,6 +9,7 @@ pub mod cpu;
 pub mod device;
 pub mod disk;
 pub mod fds;
+pub mod hostdev;
 pub mod iothread;
 pub mod memory;
 pub mod nic;
@@ -38,6 +39,7 @@ use crate::machine::fds::Fds;
 use crate::machine::step::QmpStep;
 use crate::machine::virtio::Virtio;
 use crate::net::plan::NetworkPlan;
+use crate::passthrough::plan::PassthroughPlan;
 use crate::placement::Placement;
 use crate::refusal::{Notice, Violation};
 use crate::spec::Spec;
@@ -109,6 +111,8 @@ pub struct Parts<'a> {
     pub host_cpu: &'a CpuIdentity,
     /// Links, one a NIC of the spec.
     pub network: &'a NetworkPlan,
+    /// Devices of the host, one a host device of the spec.
+    pub passthrough: &'a PassthroughPlan,
     /// Images, one a disk of the spec.
     pub storage: &'a StoragePlan,
     /// Numbers of inherited files.
@@ -270,6 +274,8 @@ fn devices(parts: Parts<'_>, backends: &[Backend]) -> Result<Vec<Device>, Vec<Vi
     );
     devices.extend(controllers(spec, virtio));
     devices.extend(disks(spec, virtio, backends));
+    let passed = parts.passthrough.devices.iter().zip(&spec.host_devices);
+    devices.extend(passed.map(|(passed, asked)| hostdev::device(passed, asked)));
     if asked.balloon {
         let reporting = spec.memory.free_page_reporting && balloon::may_report(parts.placement);
         devices.push(balloon::balloon(virtio, reporting));
@@ -344,6 +350,7 @@ fn room(spec: &Spec) -> topology::Room {
         memory: spec.memory.guest,
         in_use: usb_and_balloon
             + spec.nics.len()
+            + spec.host_devices.len()
             + usize::from(scsi::wanted(spec))
             + usize::from(devices.serial_console)
             + virtio_disks

@@ -21,12 +21,12 @@ const MOST_VCPUS: u32 = 255;
 /// `sched_priority` of real-time vCPUs, the lowest there is: the host's own real-time threads go first.
 const REALTIME_PRIORITY: u32 = 1;
 
-/// Places a VM.
+/// Places a VM that gets no device of the host.
 ///
 /// # Errors
 /// Everything that does not fit, each with the VMI's field that asked for it.
 pub fn place(spec: &Spec, facts: &HostFacts) -> Result<Placement, Vec<Violation>> {
-    place_near(spec, facts, &devices::passed_through(spec, facts))
+    place_near(spec, facts, &[])
 }
 
 /// Places a VM that gets these devices.

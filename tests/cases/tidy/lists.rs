@@ -23,7 +23,8 @@ pub(crate) const PURE: &[&str] = &[
     "launcher/src/net/plan",
     "launcher/src/passthrough/assign.rs",
     "launcher/src/passthrough/memlock.rs",
-    "launcher/src/passthrough/network_info.rs",
+    "launcher/src/host/network_info.rs",
+    "launcher/src/passthrough/plan.rs",
     "launcher/src/passthrough/preflight.rs",
     "launcher/src/placement",
     "launcher/src/plan",
@@ -132,7 +133,7 @@ pub(crate) fn crates() -> BTreeMap<&'static str, Vec<String>> {
         ("sha2", "net storage"),
         (
             "tokio",
-            "apply cli control inspect local net passthrough/await_info readable storage supervise qmp",
+            "apply cli control inspect local net host/podinfo readable storage supervise qmp",
         ),
         ("tokio-util", "control supervise qmp"),
         ("tracing-subscriber", "cli"),
