@@ -113,10 +113,10 @@ impl Held {
     }
 }
 
-/// Inodes and dentries that are cached lie everywhere and cannot be moved: the kernel drops them and moves the rest
+/// What is cached lies everywhere, and of it inodes and dentries cannot be moved: the kernel drops it and moves the rest
 /// together (`Documentation/admin-guide/sysctl/vm.rst`).
 fn make_room() {
-    for (file, word) in [("drop_caches", "2"), ("compact_memory", "1")] {
+    for (file, word) in [("drop_caches", "3"), ("compact_memory", "1")] {
         std::fs::write(format!("/proc/sys/vm/{file}"), word).expect("root may");
     }
 }
