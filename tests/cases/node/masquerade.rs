@@ -19,6 +19,7 @@ pub(crate) const CASES: &[Case] = &[Case {
 fn masquerade_on_kvm() -> Result<()> {
     let text = kernel::read(project().join("examples/masquerade.json"))?;
     let vmi: Value = serde_json::from_str(&text)?;
+    log("listening outside");
     let outside = Outside::listen()?;
     // The product builds its network by itself: NET_ADMIN at the start, which falls before the guest runs.
     let pod = Pod::new("masquerade").options([

@@ -51,7 +51,7 @@ impl Pod {
         let mut command = Command::new(project().join("tests/node/pod"));
         command.args(self.options).arg("--").arg(program).args(args);
         Ok(Running {
-            started: Started::start_shown(&mut command)?,
+            started: Started::start_shown(&mut command, super::log)?,
             name: self.name,
         })
     }
