@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::inspect::InspectArgs;
+
 /// Boots a KubeVirt VirtualMachineInstance on QEMU/KVM, without libvirt.
 #[derive(Debug, Parser)]
 #[command(name = "virt-launcher", version, about, max_term_width = 110)]
@@ -23,6 +25,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Print what a plan knows of this host and pod
     Host(HostArgs),
+    /// Look into a running VM, or into any QEMU with a QMP socket
+    Qmp(InspectArgs),
     /// Print a shell's completion script
     Completions(CompletionsArgs),
     /// The half of a run that owns the VM

@@ -3,6 +3,7 @@
 pub mod args;
 pub mod log;
 pub mod plan;
+pub mod qmp;
 pub mod report;
 pub mod run;
 pub mod vmi_source;
@@ -20,6 +21,7 @@ pub fn main(cli: Cli) -> u8 {
         Command::PodInit(args) => run::pod_init(&args),
         Command::Plan(args) => plan::plan(&args),
         Command::Host(args) => plan::host(&args),
+        Command::Qmp(args) => qmp::qmp(&args),
         Command::Completions(args) => {
             args::completions(args.shell);
             ExitCode::Stopped as u8

@@ -33,6 +33,7 @@ pub fn place(spec: &Spec, facts: &HostFacts) -> Result<Placement, Vec<Violation>
         }],
         devices: Vec::new(),
         notes: notes(spec, facts),
+        ..Placement::default()
     })
 }
 

@@ -64,7 +64,6 @@ pub(crate) const LONG: &Listed = &[
         "qmp/src/agent.rs",
         "one protocol, from resynchronisation to calls",
     ),
-    ("qmp/src/session/mod.rs", "one session's whole life"),
     ("qmp/src/session/tests.rs", "one case after another"),
     ("tests/cases/qemu_accepts.rs", "one case after another"),
     ("tests/cases/storage.rs", "one case after another"),
@@ -96,7 +95,7 @@ pub(crate) fn crates() -> BTreeMap<&'static str, Vec<String>> {
     let rooms = [
         ("base64", "spec storage plan qmp"),
         ("caps", "privileges local monitor"),
-        ("clap", "cli main"),
+        ("clap", "cli inspect/args main"),
         ("clap_complete", "cli"),
         ("comfy-table", "inspect cli"),
         ("command-fds", "monitor local"),
