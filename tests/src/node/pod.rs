@@ -138,3 +138,12 @@ impl Running {
         Ok(())
     }
 }
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The script outside the pod cleans up when its program has ended, in whatever way.
+        if kernel::write(self.cgroup().join("cgroup.kill"), "1").is_ok() {
+            let _ = self.started.finish(Duration::from_secs(20));
+        }
+    }
+}
