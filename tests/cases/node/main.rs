@@ -8,6 +8,7 @@ mod facts;
 mod masquerade;
 mod passthrough;
 mod pods;
+mod shapes;
 
 /// In the order in which they run.
 const CASES: &[&[Case]] = &[
@@ -15,6 +16,7 @@ const CASES: &[&[Case]] = &[
     pods::CASES,
     passthrough::CASES,
     masquerade::CASES,
+    shapes::CASES,
 ];
 
 fn main() -> ExitCode {

@@ -298,3 +298,37 @@ impl Args {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{DEFAULT, Places, comma};
+
+    #[test]
+    fn cpus_and_pages_go_to_their_nodes_and_devices_to_named_buses() {
+        let path = camino::Utf8Path::new("/p");
+        let args = DEFAULT.qemu_args(&Places {
+            project: path,
+            results: path,
+            console: Some(path),
+            program: path,
+        });
+        let has = |text: &str| {
+            assert!(
+                args.iter().any(|arg| arg.contains(text)),
+                "{text}: {args:#?}"
+            )
+        };
+        has("8,sockets=2,cores=4,threads=1");
+        has("node,nodeid=0,memdev=memory0,cpus=0-3");
+        has("node,nodeid=1,memdev=memory1,cpus=4-7");
+        has("hugepagesz=1G hugepages=0:1,1:5 hugepagesz=2M hugepages=0:64,1:64");
+        let devices = args
+            .iter()
+            .skip_while(|arg| *arg != "-device")
+            .filter(|arg| arg.contains("pci,"));
+        for device in devices {
+            assert!(device.contains(",bus="), "{device}");
+        }
+        assert_eq!(comma("/a,b"), "/a,,b");
+    }
+}
