@@ -1,10 +1,11 @@
 # `make run` and `make test` do all the set-up by themselves, each safe to repeat.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup guest node run test test-node node-shell
+.PHONY: help setup guest node run test test-node node-shell bench
 
 CARGO_TARGET_DIR ?= target
 RELEASE := $(CARGO_TARGET_DIR)/release
+DIST := $(CARGO_TARGET_DIR)/dist
 
 help: ## What can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -31,6 +32,10 @@ test: guest node ## Format, lints, documentation, every test
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked
 	cargo build --workspace --bins --locked
 	cargo nextest run --workspace --locked $(if $(CI),--profile ci)
+
+bench: guest ## Measure launch, stop, memory and control beside a bare QEMU, into target/bench
+	cargo build --profile dist --locked --bins -p launcher -p tests
+	$(DIST)/bench $(BENCH)
 
 test-node: node ## The emulated node's cases alone; CASE=WORD: those whose names contain it
 	cargo build --workspace --bins --locked
