@@ -55,7 +55,7 @@ pub enum Iommu {
     None,
 }
 
-/// Two nodes of four CPUs; six VFs, a few 2Mi pages, one 1Gi page on node 0 and five on node 1.
+/// Two nodes of four CPUs; four VFs on node 1; a few 2Mi pages, one 1Gi page on node 0 and five on node 1.
 pub const DEFAULT: Shape = Shape {
     name: "default",
     cells: &[
