@@ -10,4 +10,5 @@
 //! its undo, and a failure undoes all that was done before it is reported.
 
 pub mod files;
+pub mod finish;
 pub mod launch;

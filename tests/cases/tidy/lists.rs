@@ -8,6 +8,7 @@ use crate::rules::Listed;
 pub(crate) const PURE: &[&str] = &[
     "launcher/src/argv",
     "launcher/src/machine",
+    "launcher/src/monitor/restart.rs",
     "launcher/src/net/dhcp/answer.rs",
     "launcher/src/net/dhcp/budget.rs",
     "launcher/src/net/dhcp/options.rs",
@@ -24,6 +25,7 @@ pub(crate) const PURE: &[&str] = &[
     "launcher/src/storage/iso.rs",
     "launcher/src/storage/plan.rs",
     "launcher/src/storage/seed.rs",
+    "launcher/src/supervise/step",
     "launcher/src/vmi",
 ];
 
