@@ -64,6 +64,11 @@ impl CpuSet {
         self.0.remove(&id)
     }
 
+    /// The lowest.
+    pub fn first(&self) -> Option<u32> {
+        self.0.first().copied()
+    }
+
     /// In ascending order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = u32> + '_ {
         self.0.iter().copied()

@@ -6,20 +6,28 @@ use qmp::Session;
 use serde_json::json;
 
 use super::launch::{LaunchError, ms};
+use super::{records, threads};
 use crate::plan::LaunchPlan;
+use crate::verify::Identity;
 
 /// Any answer of the monitor but the greeting.
 const ANSWER: Duration = Duration::from_secs(20);
 
 /// What QEMU takes only over QMP while the guest stands still, then `cont`, unless the guest is to be left paused.
-/// Doing it twice changes nothing.
+/// Doing it twice changes nothing. `threads` are QEMU's, where they were placed.
 pub async fn finish(
     plan: &LaunchPlan,
     session: &Session,
+    qemu: i32,
+    threads: Option<&Identity>,
     started: Instant,
 ) -> Result<(), LaunchError> {
     for step in &plan.before_cont {
         execute(session, &step.execute, step.arguments.clone()).await?;
+    }
+    if let Some(identity) = threads {
+        let report = threads::confirm(qemu, identity, plan)?;
+        records::write(&plan.paths.placement(plan.uid), &report)?;
     }
     if plan.lifecycle.start_paused {
         tracing::info!(
@@ -32,6 +40,24 @@ pub async fn finish(
     execute(session, "cont", json!({})).await?;
     tracing::info!(event = "guest-running", ms = ms(started), "guest: running");
     Ok(())
+}
+
+/// As [`finish`], where somebody else had placed the threads.
+pub async fn finish_for_another(
+    plan: &LaunchPlan,
+    session: &Session,
+    qemu: i32,
+    started: Instant,
+) -> Result<(), LaunchError> {
+    let identity = match threads::is_placed(&plan.placement) {
+        true => Some(
+            Identity::ask(session, &plan.placement)
+                .await
+                .map_err(threads::PlaceError::from)?,
+        ),
+        false => None,
+    };
+    finish(plan, session, qemu, identity.as_ref(), started).await
 }
 
 async fn execute(

@@ -8,6 +8,7 @@ use nix::sys::signal::SigSet;
 use super::args::{PodInitArgs, RunArgs};
 use super::plan::{Wanted, prepare};
 use super::{log, report, vmi_source};
+use crate::apply::records;
 use crate::local::{outer, pod_init};
 use crate::monitor::pid1::{self, Verdict};
 use crate::plan::LaunchPlan;
@@ -146,10 +147,12 @@ async fn begin(args: &RunArgs, pid1: &Pid1, found: Found) -> u8 {
 
 /// One that follows a dead one.
 async fn follow(pid1: &Pid1, found: Found, dir: StateDir) -> Result<u8, u8> {
-    let plan: LaunchPlan = match dir.read(state_dir::PLAN) {
-        Ok(plan) => plan,
-        Err(error) => return Err(report::failure("no-plan", &error, ExitCode::Bug)),
+    let no_plan = |error: &(dyn std::error::Error + 'static)| {
+        report::failure("no-plan", error, ExitCode::Bug)
     };
+    let text = dir.text(state_dir::PLAN).map_err(|error| no_plan(&error))?;
+    let plan =
+        records::parse_plan(&text, state_dir::PLAN.into()).map_err(|error| no_plan(&error))?;
     let ended = driver::take_up(&plan, pid1, dir, found).await;
     Ok(conclude(&plan, ended))
 }
@@ -166,7 +169,7 @@ fn conclude(plan: &LaunchPlan, ended: Ended) -> u8 {
                     last_words(&log)
                 );
             }
-            report::failure("launch-failed", &error, ExitCode::QemuFailed)
+            report::failure("launch-failed", &error, error.exit_code())
         }
         Ended::Pid1Gone => ExitCode::ControlLost as u8,
     }

@@ -15,9 +15,9 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use camino::Utf8PathBuf;
-use hugepages::Bytes;
+use hugepages::{Bytes, Limit, Pool};
 use ipnet::{Ipv4Net, Ipv6Net};
-use numa::CpuSet;
+use numa::{CpuSet, Disagreement, Topology};
 use serde::{Deserialize, Serialize};
 
 use crate::net::mac::MacAddr;
@@ -29,6 +29,18 @@ pub struct HostFacts {
     pub cpus: CpuSet,
     /// NUMA nodes this pod may allocate from, in the same way.
     pub mems: CpuSet,
+    /// Where the cgroup and the scheduler say different things of the two above.
+    #[serde(default)]
+    pub disagreements: Vec<Disagreement>,
+    /// All of the host's CPUs, cores, caches and nodes, with the distances between these.
+    #[serde(default)]
+    pub topology: Topology,
+    /// The host's pools of huge pages, by node, then size.
+    #[serde(default)]
+    pub pools: Vec<Pool>,
+    /// Limits that the pod's cgroups set on huge pages, by size, the nearest group's first.
+    #[serde(default)]
+    pub hugetlb: Vec<Limit>,
     /// `vendor_id` and flags of the first CPU.
     pub cpu: CpuIdentity,
     /// The cgroup's `memory.max`, where there is a limit.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Placement {
-    /// `none`: no thread is bound to a CPU of its own.
+    /// What was asked for.
     pub policy: Policy,
     /// CPUs of each vCPU, kernel list form.
     pub vcpus: Vec<VcpuPlacement>,
@@ -82,9 +82,9 @@ pub struct Fill {
 #[serde(rename_all = "lowercase")]
 pub enum Policy {
     /// KubeVirt's order exactly.
-    #[default]
     None,
     /// CPUs and memory near the devices as far as they are to be had, and notes on what is not.
+    #[default]
     Prefer,
     /// vCPUs, emulator, memory and devices on one node, or the VM is refused.
     Strict,

@@ -24,7 +24,7 @@ use super::step::resume::{Left, Seen, resume};
 use super::step::{Action, Input, Phase, State, Terms, step};
 use super::takeover::{self, Taken, Unreachable};
 use super::wishes::{Answer, Refused, Wish};
-use crate::apply::finish::finish;
+use crate::apply::finish::finish_for_another;
 use crate::apply::launch::{LaunchError, Launched, launch};
 use crate::monitor::channel::Packet;
 use crate::monitor::pidfd::pidfd_signal;
@@ -309,6 +309,7 @@ impl<'a> Driver<'a> {
             session,
             events,
             dhcp,
+            ..
         } = launched;
         self.settled = true;
         self.services.serve_dhcp(dhcp);
@@ -336,11 +337,12 @@ impl<'a> Driver<'a> {
         );
         self.ready();
         let (plan, started) = (self.plan, self.started);
+        let pid = self.hello.qemu?.pid;
         if self.state.phase != Phase::Starting {
             return None;
         }
         Some(Box::pin(async move {
-            Done::Finished(finish(plan, &session, started).await)
+            Done::Finished(finish_for_another(plan, &session, pid, started).await)
         }))
     }
 

@@ -112,20 +112,24 @@ impl StateDir {
         })
     }
 
-    /// Reads a file of the directory.
-    pub fn read<T: DeserializeOwned>(&self, name: &str) -> Result<T, StateError> {
+    /// The text of a file of the directory.
+    pub fn text(&self, name: &str) -> Result<String, StateError> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let file =
-            openat(&self.dir, name, flags, Mode::empty()).map_err(|errno| StateError::Io {
-                what: "open",
-                path: name.into(),
-                source: errno.into(),
-            })?;
-        serde_json::from_reader(io::BufReader::new(File::from(file))).map_err(|source| {
-            StateError::Garbled {
+        openat(&self.dir, name, flags, Mode::empty())
+            .map_err(io::Error::from)
+            .and_then(|file| io::read_to_string(File::from(file)))
+            .map_err(|source| StateError::Io {
+                what: "read",
                 path: name.into(),
                 source,
-            }
+            })
+    }
+
+    /// What a file of the directory holds.
+    pub fn read<T: DeserializeOwned>(&self, name: &str) -> Result<T, StateError> {
+        serde_json::from_str(&self.text(name)?).map_err(|source| StateError::Garbled {
+            path: name.into(),
+            source,
         })
     }
 }
