@@ -69,7 +69,10 @@ impl Pod {
                 Some("supervise") => &mut supervisor,
                 _ => &mut qemu,
             };
-            ensure!(half.replace(child).is_none(), "PID 1 has one child too many");
+            ensure!(
+                half.replace(child).is_none(),
+                "PID 1 has one child too many"
+            );
         }
         let mut namespaces = BTreeMap::new();
         for name in NAMESPACES {
@@ -86,6 +89,19 @@ impl Pod {
         })
     }
 
+    /// The supervisor of this moment alone: there may be no QEMU yet.
+    pub fn supervisor_of(outer: u32) -> Result<Process> {
+        let init = children(outer)?;
+        let init = init.first().context("there is no PID 1")?;
+        for child in children(init.cast_unsigned())? {
+            let command = fs::read_to_string(format!("/proc/{child}/cmdline"))?;
+            if command.split('\0').nth(1) == Some("supervise") {
+                return Process::open(child);
+            }
+        }
+        bail!("there is no supervisor at this moment")
+    }
+
     /// The pod's network namespace, to enter it.
     pub fn network(&self) -> Result<fs::File> {
         Ok(fs::File::open(format!("/proc/{}/ns/net", self.init.pid))?)
@@ -99,7 +115,10 @@ impl Pod {
         // A process that has just been reaped leaves its namespaces a moment later.
         until(within, || {
             let left = self.inhabitants();
-            ensure!(left.is_empty(), "namespaces of the pod are still in use: {left:?}");
+            ensure!(
+                left.is_empty(),
+                "namespaces of the pod are still in use: {left:?}"
+            );
             Ok(())
         })
     }

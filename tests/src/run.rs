@@ -200,7 +200,10 @@ pub fn be_reached(server: &TcpListener, word: &str) -> Result<IpAddr> {
     stream.set_read_timeout(Some(ANSWER))?;
     let mut greeting = String::new();
     BufReader::new(&stream).read_line(&mut greeting)?;
-    ensure!(greeting.starts_with("demo-guest"), "{peer} said `{greeting}`");
+    ensure!(
+        greeting.starts_with("demo-guest"),
+        "{peer} said `{greeting}`"
+    );
     writeln!(&stream, "{word}")?;
     Ok(peer.ip())
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::ctl::CtlArgs;
 use crate::inspect::InspectArgs;
 
 /// Boots a KubeVirt VirtualMachineInstance on QEMU/KVM, without libvirt.
@@ -27,6 +28,8 @@ pub enum Command {
     Host(HostArgs),
     /// Look into a running VM, or into any QEMU with a QMP socket
     Qmp(InspectArgs),
+    /// Do something with a running VM: pause it, shut it down, look at its console, ...
+    Ctl(CtlArgs),
     /// Print a shell's completion script
     Completions(CompletionsArgs),
     /// The half of a run that owns the VM

@@ -6,7 +6,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{InspectArgs, InspectError};
+use super::InspectError;
 use crate::pod::PodPaths;
 
 /// Where VMs are looked for.
@@ -27,12 +27,16 @@ impl Default for Search {
     }
 }
 
-/// The socket to connect to.
-pub(super) async fn find(args: &InspectArgs, search: &Search) -> Result<Utf8PathBuf, InspectError> {
-    if let Some(socket) = &args.socket {
+/// The socket to connect to: the one that was named, that of the named pod, or that of the one VM there is.
+pub async fn find(
+    socket: Option<&Utf8PathBuf>,
+    pod: Option<&Utf8PathBuf>,
+    search: &Search,
+) -> Result<Utf8PathBuf, InspectError> {
+    if let Some(socket) = socket {
         return Ok(socket.clone());
     }
-    if let Some(pod) = &args.pod {
+    if let Some(pod) = pod {
         let looked = private_directories(pod);
         for directory in &looked {
             match live(directory).await.as_slice() {

@@ -126,7 +126,8 @@ fn a_disk_that_qemu_cannot_take_is_5_with_its_last_words() -> Result<()> {
     let file = std::fs::File::create(&image)?;
     file.set_len(1 << 20)?;
     let mut vmi = vmi(&[]);
-    vmi["spec"]["volumes"][0] = json!({"name": "data", "hostDisk": {"path": image, "type": "Disk"}});
+    vmi["spec"]["volumes"][0] =
+        json!({"name": "data", "hostDisk": {"path": image, "type": "Disk"}});
     vmi["spec"]["startStrategy"] = "Paused".into();
     let mut holder = Launch::of(&vmi).start()?;
     holder.wait_for("left paused as asked", SOON)?;

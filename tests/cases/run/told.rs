@@ -37,4 +37,3 @@ fn for_machines_each_step_is_an_object_with_its_event_and_duration() -> Result<(
     assert_eq!(steps, expected);
     world.is_clean(SOON)
 }
-
