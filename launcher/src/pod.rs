@@ -82,6 +82,11 @@ impl PodPaths {
         self.private.join("control.sock")
     }
 
+    /// Prometheus metrics over HTTP.
+    pub fn metrics(&self) -> Utf8PathBuf {
+        self.private.join("metrics.sock")
+    }
+
     /// `kernelBoot` files.
     pub fn kernel_boot(&self) -> Utf8PathBuf {
         self.container_disks.join("kernel-boot")

@@ -321,6 +321,10 @@ impl<'a> Driver<'a> {
         self.services.serve_dhcp(dhcp);
         self.services.bound_logs(self.plan);
         self.services.serve_control(self.plan, self.pid1, &session);
+        if let Some(qemu) = self.qemu_pid {
+            self.services
+                .serve_metrics(self.plan, self.pid1, &session, qemu);
+        }
         self.services.record_host_model(self.plan, &session);
         self.monitor = Monitor::Live { session, events };
         self.take(Input::Started {
@@ -332,7 +336,10 @@ impl<'a> Driver<'a> {
     fn taken(&mut self, seen: Seen) -> Option<Work<'a>> {
         let session = self.monitor.session().cloned()?;
         self.resume(seen);
+        let qemu = self.qemu_pid?;
         self.services.serve_control(self.plan, self.pid1, &session);
+        self.services
+            .serve_metrics(self.plan, self.pid1, &session, qemu);
         tracing::info!(
             event = "taken-up",
             ms = crate::local::outer::millis(self.started),
@@ -343,12 +350,11 @@ impl<'a> Driver<'a> {
         );
         self.ready();
         let (plan, started) = (self.plan, self.started);
-        let pid = self.qemu_pid?;
         if self.state.phase != Phase::Starting {
             return None;
         }
         Some(Box::pin(async move {
-            Done::Finished(finish_for_another(plan, &session, pid, started).await)
+            Done::Finished(finish_for_another(plan, &session, qemu, started).await)
         }))
     }
 

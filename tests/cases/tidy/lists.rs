@@ -25,6 +25,7 @@ pub(crate) const PURE: &[&str] = &[
     "launcher/src/storage/iso.rs",
     "launcher/src/storage/plan.rs",
     "launcher/src/storage/seed.rs",
+    "launcher/src/status",
     "launcher/src/supervise/step",
     "launcher/src/vmi",
 ];
@@ -96,9 +97,9 @@ pub(crate) const EVERYBODYS: &[&str] = &[
 /// Each other crate, and below which paths (from `launcher/src/` on, or a member) it stays.
 pub(crate) fn crates() -> BTreeMap<&'static str, Vec<String>> {
     let rooms = [
-        ("base64", "spec storage plan qmp"),
+        ("base64", "spec storage plan qmp ctl"),
         ("caps", "privileges local monitor"),
-        ("clap", "cli inspect/args main"),
+        ("clap", "cli ctl/args inspect/args main"),
         ("clap_complete", "cli"),
         ("comfy-table", "inspect cli"),
         ("command-fds", "monitor local"),
@@ -110,6 +111,7 @@ pub(crate) fn crates() -> BTreeMap<&'static str, Vec<String>> {
         ("kvm-bindings", "kvm"),
         ("kvm-ioctls", "kvm"),
         ("nftables", "net/nft"),
+        ("prometheus-client", "status/metrics"),
         ("procfs", "host numa"),
         ("qapi", "qmp"),
         ("rtnetlink", "net local"),
@@ -119,7 +121,7 @@ pub(crate) fn crates() -> BTreeMap<&'static str, Vec<String>> {
         ("sha2", "net storage"),
         (
             "tokio",
-            "apply cli control inspect local net readable storage supervise qmp",
+            "apply cli control ctl inspect local net readable storage supervise qmp",
         ),
         ("tokio-util", "control supervise qmp"),
         ("tracing-subscriber", "cli"),
