@@ -71,6 +71,9 @@ pub struct RunArgs {
     /// Do not show the guest's serial console
     #[arg(long)]
     pub no_console: bool,
+    /// Grow the pools of huge pages by what the guest lacks while it runs; local runs only
+    #[arg(long)]
+    pub grow_hugepages: bool,
 }
 
 /// For people or for machines.
