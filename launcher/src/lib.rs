@@ -24,6 +24,7 @@ pub mod refusal;
 pub mod spec;
 pub mod storage;
 pub mod supervise;
+pub mod verify;
 pub mod vmi;
 
 pub mod apply;

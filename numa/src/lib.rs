@@ -27,6 +27,7 @@ mod domain;
 pub mod file;
 mod pci;
 mod root;
+pub mod scheduler;
 mod threads;
 mod topology;
 
@@ -38,5 +39,6 @@ pub use cpuset::{BadCpuList, CpuId, CpuSet, NodeId};
 pub use file::FactError;
 pub use pci::{PciNode, PciNodeSource, pci_locality, pci_node};
 pub use root::HostRoot;
+pub use scheduler::{Scheduler, SchedulerError};
 pub use threads::{Thread, threads};
 pub use topology::{Kib, Node, NodeMemory, Topology};

@@ -1,13 +1,18 @@
 //! The steps from a plan to a running guest.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use numa::HostRoot;
 use qmp::Session;
-use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::files::{self, FilesError};
+use super::fill::{Fill, FillError};
+use super::finish::finish;
+use super::records::RecordError;
+use super::threads::{self, PlaceError};
 use crate::net::dhcp;
 use crate::net::error::NetError;
 use crate::net::setup::{self, NetworkUp};
@@ -17,11 +22,12 @@ use crate::qemu;
 use crate::storage::PrepareError;
 use crate::storage::prepare::{Prepared, prepare};
 use crate::supervise::channel::{Pid1, Pid1Error};
+use crate::supervise::kept;
+use crate::supervise::outcome::ExitCode;
+use crate::supervise::state_dir::StateError;
 
-/// QEMU greets within 50 ms; a machine that swaps, or fills memory, takes longer.
+/// QEMU greets within 50 ms, after the last page that it fills; a machine that swaps takes longer.
 const GREETING: Duration = Duration::from_secs(60);
-/// Any other answer of the monitor.
-const ANSWER: Duration = Duration::from_secs(20);
 
 /// A launch that failed. What was done is undone.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +35,9 @@ pub enum LaunchError {
     /// Images.
     #[error("cannot prepare the VM's disks")]
     Storage(#[source] PrepareError),
+    /// The plan is kept before anything is done.
+    #[error("cannot keep the VM's state")]
+    State(#[from] StateError),
     /// Files for QEMU.
     #[error(transparent)]
     Files(#[from] FilesError),
@@ -62,9 +71,28 @@ pub enum LaunchError {
     /// Capabilities.
     #[error("privileges did not fall")]
     Privileges(#[from] PrivilegeError),
+    /// The plan's file.
+    #[error("the VM's plan cannot be kept")]
+    Record(#[from] RecordError),
+    /// Huge pages.
+    #[error("the guest's memory cannot be had")]
+    Fill(#[from] FillError),
+    /// Threads or pages.
+    #[error("the VM is not where its placement says")]
+    Placement(#[from] PlaceError),
     /// A thread.
     #[error("cannot start a thread for the VM's disks")]
     Thread(#[source] io::Error),
+}
+
+impl LaunchError {
+    /// What the process says to whoever started it.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Fill(_) | Self::Placement(_) => ExitCode::Refused,
+            _ => ExitCode::QemuFailed,
+        }
+    }
 }
 
 /// What a successful launch leaves to the supervisor.
@@ -76,6 +104,8 @@ pub struct Launched {
     pub events: qmp::Events,
     /// One server a NIC.
     pub dhcp: Vec<dhcp::Server>,
+    /// QEMU, in the pod's PID namespace.
+    pub qemu: i32,
 }
 
 /// PID 1's answer to the spawn request, passed on by whoever listens to PID 1.
@@ -89,6 +119,8 @@ pub async fn launch(
     spawned: Spawned,
 ) -> Result<Launched, LaunchError> {
     let started = Instant::now();
+    threads::check_realtime(&plan.placement)?;
+    threads::make_way(&plan.placement)?;
     let images = in_thread({
         let storage = plan.storage.clone();
         move || prepare(&storage)
@@ -139,6 +171,7 @@ impl Launch<'_> {
         let plan = self.plan;
         let request = qemu::spawn_request(plan);
         let files = files::open(plan, &taps)?;
+        let fill = Fill::prepare(&plan.placement, &HostRoot::default())?;
         asked();
         pid1.spawn(&request, &files)?;
         // Ours must close: were QEMU to die, its sockets would otherwise stay open and nobody would notice.
@@ -148,7 +181,7 @@ impl Launch<'_> {
                 .await
                 .map_err(LaunchError::Network)
         };
-        let (network, monitor) = tokio::join!(timed(network), timed(self.monitor(spawned)));
+        let (network, monitor) = tokio::join!(timed(network), timed(self.monitor(spawned, fill)));
         let (network_ms, monitor_ms) = (network.0, monitor.0);
         // Kept first: whatever fails from here on, it is undone.
         let network = network.1.map(|up| self.network = Some(up));
@@ -157,7 +190,7 @@ impl Launch<'_> {
         network?;
         // QEMU holds them now; until then the taps must not vanish under the bridge.
         drop(taps);
-        let dhcp = self.serve_dhcp()?;
+        let dhcp = self.serve_dhcp(pid1)?;
         tracing::info!(
             event = "network-ready",
             ms = network_ms,
@@ -171,34 +204,26 @@ impl Launch<'_> {
             "qemu: {} as pid {pid}",
             session.version()
         );
+        let threads = match threads::is_placed(&plan.placement) {
+            true => Some(threads::place(&session, pid, &plan.placement).await?),
+            false => None,
+        };
         self.drop_privileges(pid)?;
-        self.finish_machine(&session).await?;
-        if plan.lifecycle.start_paused {
-            tracing::info!(
-                event = "guest-paused",
-                ms = ms(self.started),
-                "guest: left paused as asked"
-            );
-        } else {
-            let continued = session.execute_raw("cont", json!({}), ANSWER).await;
-            continued.map_err(|source| LaunchError::Command {
-                command: "cont".to_owned(),
-                source,
-            })?;
-            tracing::info!(
-                event = "guest-running",
-                ms = ms(self.started),
-                "guest: running"
-            );
-        }
+        pid1.settled()?;
+        finish(plan, &session, pid, threads.as_ref(), self.started).await?;
         Ok(Launched {
             session,
             events,
             dhcp,
+            qemu: pid,
         })
     }
 
-    async fn monitor(&self, spawned: Spawned) -> Result<(Session, qmp::Events, i32), LaunchError> {
+    async fn monitor(
+        &self,
+        spawned: Spawned,
+        fill: Option<Fill>,
+    ) -> Result<(Session, qmp::Events, i32), LaunchError> {
         let gone = || LaunchError::NotSpawned {
             reason: "PID 1 did not answer".to_owned(),
         };
@@ -206,30 +231,61 @@ impl Launch<'_> {
             .await
             .map_err(|_| gone())?
             .map_err(|reason| LaunchError::NotSpawned { reason })?;
-        let options = qmp::Options {
-            greeting: GREETING,
-            ..qmp::Options::default()
-        };
-        let path = self.plan.paths.qmp(self.plan.uid);
-        let session = Session::connect(path.as_std_path(), options)
-            .await
-            .map_err(LaunchError::Monitor)?;
+        let session = match fill {
+            None => self.connect(GREETING).await,
+            Some(fill) => self.filled(fill).await,
+        }?;
         let events = session
             .critical_events()
             .unwrap_or_else(|| session.events());
         Ok((session, events, pid))
     }
 
-    /// The port below 1024 needs a privilege that is about to fall.
-    fn serve_dhcp(&self) -> Result<Vec<dhcp::Server>, LaunchError> {
-        let leases = self
-            .plan
-            .network
-            .nics
-            .iter()
-            .filter_map(|nic| nic.dhcp.as_ref());
-        leases
-            .map(|lease| dhcp::Server::bind(lease).map_err(LaunchError::Dhcp))
+    async fn connect(&self, greeting: Duration) -> Result<Session, LaunchError> {
+        let options = qmp::Options {
+            greeting,
+            ..qmp::Options::default()
+        };
+        let path = self.plan.paths.qmp(self.plan.uid);
+        let session = Session::connect(path.as_std_path(), options).await;
+        session.map_err(LaunchError::Monitor)
+    }
+
+    /// Memory comes first: as long as it does, the greeting is not late.
+    async fn filled(&self, mut fill: Fill) -> Result<Session, LaunchError> {
+        let started = Instant::now();
+        let session = tokio::select! {
+            session = self.connect(Duration::MAX) => session,
+            () = fill.watch(GREETING) => {
+                Err(LaunchError::Monitor(qmp::ConnectError::NoGreeting { waited: GREETING }))
+            }
+        };
+        match session {
+            Ok(session) => {
+                let (bytes, size) = (fill.wanted(), fill.page_size());
+                tracing::info!(
+                    event = "memory-filled",
+                    ms = ms(started),
+                    "memory: {bytes} in pages of {size}"
+                );
+                Ok(session)
+            }
+            Err(error) => Err(match fill.explain() {
+                Some(shortfall) => FillError::Short(shortfall).into(),
+                None => error,
+            }),
+        }
+    }
+
+    /// The port below 1024 needs a privilege that is about to fall: PID 1 keeps the socket for supervisors to come.
+    fn serve_dhcp(&self, pid1: &Pid1) -> Result<Vec<dhcp::Server>, LaunchError> {
+        let nics = self.plan.network.nics.iter();
+        nics.filter_map(|nic| nic.dhcp.as_ref())
+            .map(|lease| {
+                let server = dhcp::Server::bind(lease).map_err(LaunchError::Dhcp)?;
+                pid1.keep(&kept::dhcp(&lease.link), server.as_fd())?;
+                Ok(server)
+            })
             .collect()
     }
 
@@ -242,26 +298,12 @@ impl Launch<'_> {
             ("QEMU", qemu),
         ];
         for (name, pid) in processes {
-            privileges::verify_process(name, pid, &numa::HostRoot::default())?;
+            privileges::verify_process(name, pid, &HostRoot::default())?;
         }
         tracing::info!(
             event = "privileges-dropped",
             "privileges: none left in PID 1, supervisor and QEMU"
         );
-        Ok(())
-    }
-
-    /// What QEMU takes only over QMP, while the guest stands still.
-    async fn finish_machine(&self, session: &Session) -> Result<(), LaunchError> {
-        for step in &self.plan.before_cont {
-            let done = session
-                .execute_raw(&step.execute, step.arguments.clone(), ANSWER)
-                .await;
-            done.map_err(|source| LaunchError::Command {
-                command: step.execute.clone(),
-                source,
-            })?;
-        }
         Ok(())
     }
 
@@ -324,6 +366,6 @@ async fn timed<T>(work: impl Future<Output = T>) -> (f64, T) {
     (ms(started), value)
 }
 
-fn ms(since: Instant) -> f64 {
+pub(super) fn ms(since: Instant) -> f64 {
     crate::local::outer::millis(since)
 }

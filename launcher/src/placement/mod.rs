@@ -8,6 +8,7 @@ pub(crate) mod fixture;
 mod iothreads;
 mod memory;
 mod misfit;
+pub mod moved;
 mod pins;
 pub mod place;
 mod pool;

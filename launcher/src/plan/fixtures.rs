@@ -10,6 +10,10 @@ use uuid::Uuid;
 
 use crate::host::{CpuIdentity, HostFacts, ImageFormat, Resolver};
 use crate::net::plan::{BridgePlan, Masquerade, NetworkPlan, NicPlan, TapPlan};
+use crate::placement::{
+    Binding as MemoryBinding, DevicePlacement, Fill, GuestNode, IothreadPlacement, MemoryPlacement,
+    Placement, Policy, Realtime, VcpuPlacement,
+};
 use crate::plan::{Accel, Options};
 use crate::pod::PodPaths;
 use crate::spec::cpu::{Cpu, CpuFeature, FeaturePolicy};
@@ -265,5 +269,59 @@ pub(crate) fn options(accel: Accel) -> Options {
         paths: PodPaths::default(),
         kernel_boot_dir: None,
         disk_paths: BTreeMap::new(),
+    }
+}
+
+/// Four dedicated vCPUs in two cells of one huge page each, an isolated emulator, real time.
+pub(crate) fn two_cells() -> Placement {
+    let cell = |node: u32, cpus: &str| GuestNode {
+        id: node,
+        vcpus: cpus.to_owned(),
+        distances: if node == 0 {
+            vec![10, 21]
+        } else {
+            vec![21, 10]
+        },
+    };
+    let memory = |node: u32| MemoryPlacement {
+        guest_node: node,
+        host_node: Some(node),
+        bytes: 1 << 30,
+        page_size: Some("1Gi".to_owned()),
+    };
+    let fill = |node: u32, cpus: &str| Fill {
+        host_node: Some(node),
+        cpus: cpus.to_owned(),
+    };
+    Placement {
+        policy: Policy::Prefer,
+        vcpus: (0..)
+            .zip(["1", "2", "5", "6"])
+            .map(|(vcpu, cpu)| VcpuPlacement {
+                vcpu,
+                cpus: cpu.to_owned(),
+            })
+            .collect(),
+        emulator: Some("0,4".to_owned()),
+        iothreads: vec![IothreadPlacement {
+            id: 1,
+            cpus: "0,4".to_owned(),
+        }],
+        memory: vec![memory(0), memory(1)],
+        devices: vec![DevicePlacement {
+            name: "vf".to_owned(),
+            address: "0000:3b:02.1".to_owned(),
+            host_node: Some(1),
+            guest_node: Some(1),
+        }],
+        notes: vec!["memory follows the CPUs of each cell".to_owned()],
+        dedicated: true,
+        realtime: Some(Realtime {
+            vcpus: "0-3".to_owned(),
+            priority: 1,
+        }),
+        guest_nodes: vec![cell(0, "0-1"), cell(1, "2-3")],
+        binding: MemoryBinding::Bind,
+        fill: vec![fill(0, "0-3"), fill(1, "4-7")],
     }
 }

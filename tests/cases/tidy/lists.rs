@@ -13,6 +13,7 @@ pub(crate) const PURE: &[&str] = &[
     "hugepages/src/shortfall.rs",
     "launcher/src/argv",
     "launcher/src/machine",
+    "launcher/src/monitor/restart.rs",
     "launcher/src/net/dhcp/answer.rs",
     "launcher/src/net/dhcp/budget.rs",
     "launcher/src/net/dhcp/options.rs",
@@ -29,6 +30,10 @@ pub(crate) const PURE: &[&str] = &[
     "launcher/src/storage/iso.rs",
     "launcher/src/storage/plan.rs",
     "launcher/src/storage/seed.rs",
+    "launcher/src/supervise/step",
+    "launcher/src/verify/memory.rs",
+    "launcher/src/verify/report.rs",
+    "launcher/src/verify/threads.rs",
     "launcher/src/vmi",
     "numa/src/cpuset.rs",
 ];
@@ -59,6 +64,7 @@ pub(crate) const UNSAFE: &[&str] = &[
     "launcher/src/supervise/channel.rs",
     "numa/src/affinity.rs",
     "numa/src/binding.rs",
+    "numa/src/scheduler.rs",
 ];
 
 /// Files past the soft cap, and why they are one.
@@ -159,6 +165,10 @@ pub(crate) const HOST_PATHS: &Listed = &[
     (
         "launcher/src/local/outer.rs /etc/resolv.conf",
         "the machine's own, from which the pod's is made",
+    ),
+    (
+        "launcher/src/machine/memory.rs /dev/hugepages",
+        "an argument of QEMU's",
     ),
     (
         "launcher/src/machine/rng.rs /dev/urandom",

@@ -1,0 +1,175 @@
+//! What runs beside the guest and never touches its run: DHCP, bounded logs, the control socket. One that fails is
+//! reported, no more.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::time::Duration;
+
+use nix::sys::socket::{Backlog, listen};
+use qmp::Session;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::channel::Pid1;
+use super::wishes::{Wish, Wishes};
+use super::{cpuset, kept, logs};
+use crate::apply::threads;
+use crate::control;
+use crate::net::dhcp;
+use crate::plan::LaunchPlan;
+
+/// The longest answer of the host's CPU model.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// All of them.
+#[derive(Debug)]
+pub struct Services {
+    kept: BTreeMap<String, OwnedFd>,
+    control: Option<UnixListener>,
+    wishes: Wishes,
+    qemu: Option<i32>,
+    in_place: bool,
+}
+
+impl Services {
+    /// With the files that an earlier supervisor left.
+    pub fn new(kept: BTreeMap<String, OwnedFd>) -> (Self, mpsc::Receiver<Wish>) {
+        let (wishes, receiver) = Wishes::channel();
+        let services = Self {
+            kept,
+            control: None,
+            wishes,
+            qemu: None,
+            in_place: false,
+        };
+        (services, receiver)
+    }
+
+    /// QEMU's pid, for those who report it.
+    pub fn qemu_is(&mut self, pid: i32) {
+        self.qemu = Some(pid);
+    }
+
+    /// What a supervisor that follows another one can serve before it has found QEMU.
+    pub fn serve_without_qemu(&mut self, plan: &LaunchPlan) {
+        let leases = plan.network.nics.iter().filter_map(|nic| nic.dhcp.as_ref());
+        let mut servers = Vec::new();
+        for lease in leases {
+            // None was kept where the start broke off before.
+            if let Some(socket) = self.kept.remove(&kept::dhcp(&lease.link)) {
+                match dhcp::Server::from_fd(socket, lease.clone()) {
+                    Ok(server) => servers.push(server),
+                    Err(error) => dhcp_ended(&error),
+                }
+            }
+        }
+        self.serve_dhcp(servers);
+        self.bound_logs(plan);
+    }
+
+    /// Answers the guests' requests.
+    pub fn serve_dhcp(&self, servers: Vec<dhcp::Server>) {
+        for server in servers {
+            tokio::spawn(async move { dhcp_ended(&server.serve().await) });
+        }
+    }
+
+    /// Keeps what the guest and QEMU say within bounds.
+    pub fn bound_logs(&self, plan: &LaunchPlan) {
+        let mut paths = vec![plan.paths.qemu_log(plan.uid)];
+        if plan.lifecycle.serial_console {
+            paths.push(plan.paths.serial_log(plan.uid));
+        }
+        tokio::spawn(async move {
+            let error = logs::bound(paths, logs::LIMIT).await;
+            tracing::error!(event = "logs-unbounded", error = %error, "console and QEMU logs are not bounded any more");
+        });
+    }
+
+    /// Serves people for as long as `session` lives.
+    pub fn serve_control(&mut self, plan: &LaunchPlan, pid1: &Pid1, session: &Session) {
+        let listener = self
+            .listener(plan, pid1)
+            .and_then(|listener| tokio::net::UnixListener::from_std(listener.try_clone()?));
+        match listener {
+            Ok(listener) => {
+                let policy = control::Policy::for_uid(nix::unistd::geteuid().as_raw());
+                tokio::spawn(control::serve(listener, session.clone(), policy));
+            }
+            Err(error) => {
+                tracing::warn!(event = "no-control", path = %plan.paths.control(), error = %error, "`virt-launcher qmp` and `ctl` cannot be served");
+            }
+        }
+    }
+
+    /// The socket is bound once in a VM's life: clients that wait in its backlog are served by whoever comes next.
+    fn listener(&mut self, plan: &LaunchPlan, pid1: &Pid1) -> io::Result<&UnixListener> {
+        if self.control.is_none() {
+            let listener = match self.kept.remove(kept::CONTROL) {
+                Some(socket) => again(socket)?,
+                None => {
+                    let listener = control::bind(&plan.paths.control())?;
+                    if let Err(error) = pid1.keep(kept::CONTROL, listener.as_fd()) {
+                        tracing::warn!(event = "not-kept", error = %crate::cli::chain(&error), "a supervisor that follows serves no control socket");
+                    }
+                    listener
+                }
+            };
+            self.control = Some(listener);
+        }
+        self.control
+            .as_ref()
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// Keeps QEMU's threads where they were placed when the pod's CPUs change. Once: a session that was begun anew
+    /// changes nothing of them.
+    pub fn keep_in_place(&mut self, plan: &LaunchPlan, session: &Session, qemu: i32) {
+        if self.in_place || !threads::is_placed(&plan.placement) {
+            return;
+        }
+        self.in_place = true;
+        let (plan, session) = (plan.clone(), session.clone());
+        tokio::spawn(async move {
+            if let Err(error) = cpuset::keep(&plan, qemu, &session).await {
+                tracing::warn!(event = "cpuset-unwatched", error = %crate::cli::chain(&error), "a change of the pod's CPUs will not be noticed");
+            }
+        });
+    }
+
+    /// `host-model` is `-cpu host`: what that meant here is written down for whoever migrates or wonders.
+    pub fn record_host_model(&self, plan: &LaunchPlan, session: &Session) {
+        if plan.lifecycle.host_model {
+            let path = plan.paths.vm(plan.uid).join("cpu-model.json");
+            tokio::spawn(record_host_model(session.clone(), path));
+        }
+    }
+}
+
+/// Peers see the credentials of whoever called `listen` last (unix(7), SO_PEERCRED).
+fn again(socket: OwnedFd) -> io::Result<UnixListener> {
+    listen(&socket, Backlog::MAXCONN)?;
+    let listener = UnixListener::from(socket);
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn dhcp_ended(error: &dhcp::DhcpError) {
+    tracing::error!(event = "dhcp-ended", error = %crate::cli::chain(error), "DHCP is not served any more");
+}
+
+async fn record_host_model(session: Session, path: camino::Utf8PathBuf) {
+    let model = json!({"type": "full", "model": {"name": "host"}});
+    let expansion = session
+        .execute_raw("query-cpu-model-expansion", model, ANSWER)
+        .await
+        .map_err(|error| crate::cli::chain(&error));
+    let recorded = expansion.and_then(|expansion| {
+        std::fs::write(&path, expansion.to_string()).map_err(|error| error.to_string())
+    });
+    if let Err(error) = recorded {
+        tracing::warn!(event = "cpu-model-not-recorded", path = %path, error, "the host's CPU model is not recorded");
+    }
+}
