@@ -6,6 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::inspect::{InspectArgs, Output};
+use crate::placement::Policy;
 
 /// Boots a KubeVirt VirtualMachineInstance on QEMU/KVM, without libvirt.
 #[derive(Debug, Parser)]
@@ -54,6 +55,9 @@ pub struct VmArgs {
     /// Run on TCG where KVM is absent or unfit
     #[arg(long)]
     pub allow_emulation: bool,
+    /// How near CPUs, memory and devices are to be (none, prefer, strict): instead of the VMI's annotation
+    #[arg(long, value_name = "POLICY", value_parser = policy)]
+    pub placement_policy: Option<Policy>,
     /// QEMU's program
     #[arg(long, value_name = "PATH", default_value = "qemu-system-x86_64")]
     pub qemu: Utf8PathBuf,
@@ -148,6 +152,10 @@ fn disk(text: &str) -> Result<(String, Utf8PathBuf), String> {
     }
 }
 
+fn policy(text: &str) -> Result<Policy, String> {
+    Policy::from_name(text).ok_or_else(|| "give `none`, `prefer` or `strict`".to_owned())
+}
+
 /// A path that means the same in the pod, whatever directory it starts in.
 fn absolute(path: &str) -> Result<Utf8PathBuf, String> {
     let path = std::path::absolute(Utf8Path::new(path)).map_err(|error| error.to_string())?;
@@ -183,6 +191,9 @@ impl RunArgs {
         for (name, path) in disks {
             option("--disk", &format!("{name}={path}"));
         }
+        if let Some(policy) = self.vm.placement_policy {
+            option("--placement-policy", policy.name());
+        }
         option("--qemu", self.vm.qemu.as_str());
         if self.log_format == LogFormat::Json {
             option("--log-format", "json");
@@ -215,6 +226,8 @@ mod tests {
             "--kernel-boot-dir",
             "/k",
             "--allow-emulation",
+            "--placement-policy",
+            "strict",
         ];
         let Command::Run(args) = Cli::parse_from(typed).command else {
             panic!("not a run")
@@ -229,5 +242,6 @@ mod tests {
         assert_eq!(told.vm.disks, [("a".to_owned(), Utf8PathBuf::from("/b=c"))]);
         assert_eq!(told.vm.kernel_boot_dir, args.vm.kernel_boot_dir);
         assert!(told.vm.allow_emulation);
+        assert_eq!(told.vm.placement_policy, Some(Policy::Strict));
     }
 }
