@@ -80,3 +80,86 @@ fn hit(request: &Request, before: &Counts, after: &Counts) -> Option<Limit> {
         .or_else(|| limits().min_by_key(|limit| limit.left()))
         .cloned()
 }
+
+#[cfg(test)]
+mod tests {
+    use numa::NodeId;
+
+    use super::*;
+    use crate::limit::Counted;
+    use crate::request::{Nodes, Part};
+    use crate::{Bytes, PageSize};
+
+    fn request() -> Request {
+        Request {
+            size: PageSize::GIB_1,
+            parts: vec![Part {
+                pages: 2,
+                nodes: Nodes::On(NodeId(0)),
+            }],
+        }
+    }
+
+    fn counts(free: u64, refused: u64) -> Counts {
+        let limit = |of, file: &str, gib: u64| Limit {
+            size: PageSize::GIB_1,
+            of,
+            limit: Bytes(gib << 30),
+            current: Bytes(0),
+            file: file.into(),
+        };
+        Counts {
+            pools: vec![Pool {
+                node: NodeId(0),
+                size: PageSize::GIB_1,
+                pages: 4,
+                free,
+                surplus: 0,
+                reserved_on_host: 0,
+            }],
+            limits: vec![
+                limit(Counted::Usage, "/cg/hugetlb.1GB.limit_in_bytes", 6),
+                limit(
+                    Counted::Reservations,
+                    "/cg/hugetlb.1GB.rsvd.limit_in_bytes",
+                    5,
+                ),
+            ],
+            refusals: vec![Refusals {
+                size: PageSize::GIB_1,
+                file: "/cg/hugetlb.1GB.failcnt".into(),
+                count: refused,
+            }],
+        }
+    }
+
+    #[test]
+    fn a_refusal_counted_meanwhile_is_the_reason() {
+        let short = explain(&request(), &counts(4, 3), &counts(4, 4)).unwrap();
+        // The one whose count rose, though another leaves less.
+        let [Bite::Limit(limit)] = short.bites.as_slice() else {
+            panic!("{short}");
+        };
+        assert_eq!(limit.file, "/cg/hugetlb.1GB.limit_in_bytes");
+        // Of v2 there is no telling which: the one that leaves least.
+        let v2 = |refused| {
+            let mut counts = counts(4, refused);
+            counts.refusals[0].file = "/cg/hugetlb.1GB.events".into();
+            counts
+        };
+        let short = explain(&request(), &v2(0), &v2(1)).unwrap();
+        let [Bite::Limit(limit)] = short.bites.as_slice() else {
+            panic!("{short}");
+        };
+        assert_eq!(limit.of, Counted::Reservations);
+    }
+
+    #[test]
+    fn pages_that_others_took_are_the_reason_and_otherwise_none_is_known() {
+        let short = explain(&request(), &counts(4, 0), &counts(1, 0)).unwrap();
+        assert!(matches!(short.bites[..], [Bite::Nodes { free: 1, .. }]));
+        let short = explain(&request(), &counts(1, 0), &counts(4, 0)).unwrap();
+        assert!(matches!(short.bites[..], [Bite::Nodes { free: 1, .. }]));
+        assert_eq!(explain(&request(), &counts(4, 7), &counts(4, 7)), None);
+    }
+}

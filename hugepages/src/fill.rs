@@ -124,3 +124,70 @@ impl Iterator for Sampler {
         Some(Ok(progress))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(node: u32, free: u64) -> Pool {
+        Pool {
+            node: NodeId(node),
+            size: PageSize::GIB_1,
+            pages: 8,
+            free,
+            surplus: 0,
+            reserved_on_host: 0,
+        }
+    }
+
+    fn reservation() -> Reservation {
+        let part = |node, pages| BTreeMap::from([(NodeId(node), pages)]);
+        Reservation {
+            size: PageSize::GIB_1,
+            parts: vec![part(0, 1), part(1, 2), part(1, 1)],
+        }
+    }
+
+    #[test]
+    fn what_is_gone_from_the_free_ones_is_filled() {
+        let before = [pool(0, 4), pool(1, 8), pool(2, 8)];
+        let now = [pool(0, 4), pool(1, 6), pool(2, 0)];
+        let at = progress(&reservation(), &before, &now);
+        assert_eq!((at.filled(), at.wanted()), (Bytes(2 << 30), Bytes(4 << 30)));
+        assert!(!at.is_done());
+        // Others took some too.
+        let at = progress(&reservation(), &before, &[pool(0, 0), pool(1, 0)]);
+        assert_eq!(at.filled(), at.wanted());
+        assert!(at.is_done());
+        // Others gave some back.
+        let at = progress(&reservation(), &before, &[pool(0, 8), pool(1, 8)]);
+        assert_eq!(at.filled(), Bytes(0));
+    }
+
+    #[test]
+    fn a_sampler_never_goes_back_and_ends_when_it_is_done() {
+        let keep = tempfile::tempdir().unwrap();
+        let root = camino::Utf8Path::from_path(keep.path()).unwrap();
+        let set = |node: u32, free: u64| {
+            let pool = root.join(format!(
+                "sys/devices/system/node/node{node}/hugepages/hugepages-1048576kB"
+            ));
+            std::fs::create_dir_all(&pool).unwrap();
+            std::fs::write(pool.join("free_hugepages"), format!("{free}\n")).unwrap();
+        };
+        set(0, 4);
+        set(1, 8);
+        std::fs::write(root.join("sys/devices/system/node/online"), "0-1\n").unwrap();
+        let mut sampler = Sampler::start(&HostRoot::new(root), reservation()).unwrap();
+        let mut filled = || sampler.next().map(|it| it.unwrap().filled().0 >> 30);
+        assert_eq!(filled(), Some(0));
+        set(1, 6);
+        assert_eq!(filled(), Some(2));
+        set(1, 7);
+        assert_eq!(filled(), Some(2));
+        set(0, 3);
+        set(1, 5);
+        assert_eq!(filled(), Some(4));
+        assert_eq!(filled(), None);
+    }
+}

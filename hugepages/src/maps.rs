@@ -25,8 +25,8 @@ pub struct Mapping {
     pub file: String,
     /// The policy in the kernel's words: `bind:1`, `default`, `prefer (many):0-1`.
     pub policy: String,
-    /// Bytes a page.
-    pub size: PageSize,
+    /// Bytes a page; none where no page is present: then the kernel does not say.
+    pub size: Option<PageSize>,
     /// Pages present, by node.
     pub pages: BTreeMap<NodeId, u64>,
 }
@@ -90,7 +90,7 @@ fn mapping(line: &str) -> Option<Mapping> {
         inode: None,
         file: String::new(),
         policy: policy.to_owned(),
-        size: PageSize(Bytes(0)),
+        size: None,
         pages: BTreeMap::new(),
     };
     for word in rest.split_whitespace() {
@@ -100,14 +100,14 @@ fn mapping(line: &str) -> Option<Mapping> {
         if key == "file" {
             mapping.file = unescape(value);
         } else if key == "kernelpagesize_kB" {
-            mapping.size = format!("{value}kB").parse().ok()?;
+            mapping.size = Some(format!("{value}kB").parse().ok()?);
         } else if let Some(node) = key.strip_prefix('N')
             && let Ok(node) = node.parse()
         {
             mapping.pages.insert(NodeId(node), value.parse().ok()?);
         }
     }
-    (mapping.size.0 > Bytes(0)).then_some(mapping)
+    (mapping.size.is_some() || mapping.pages.is_empty()).then_some(mapping)
 }
 
 /// The kernel writes white space and backslashes in names as three octal digits (`mangle_path`).
@@ -161,8 +161,8 @@ pub struct Backend {
     pub file: String,
     /// The file's inode, where it is known.
     pub inode: Option<u64>,
-    /// Bytes a page.
-    pub size: PageSize,
+    /// Bytes a page; none where no page is present.
+    pub size: Option<PageSize>,
     /// Bytes mapped, where known. What is mapped twice counts once.
     pub length: Option<Bytes>,
     /// Nodes that a policy binds its pages to.
@@ -178,10 +178,9 @@ pub fn backends(mappings: &[Mapping]) -> Vec<Backend> {
     for mapping in mappings {
         let same = |others: &&mut Vec<&Mapping>| {
             mapping.inode.is_some()
-                && others.iter().any(|other| {
-                    (other.inode, &other.file, other.size)
-                        == (mapping.inode, &mapping.file, mapping.size)
-                })
+                && others
+                    .iter()
+                    .any(|other| (other.inode, &other.file) == (mapping.inode, &mapping.file))
         };
         match files.iter_mut().find(same) {
             Some(file) => file.push(mapping),
@@ -197,7 +196,7 @@ fn backend(mut mappings: Vec<&Mapping>) -> Option<Backend> {
     let mut backend = Backend {
         file: first.file.clone(),
         inode: first.inode,
-        size: first.size,
+        size: mappings.iter().find_map(|mapping| mapping.size),
         length: first.length.map(|_| Bytes(0)),
         bound_to: mappings.iter().find_map(|mapping| mapping.bound_to()),
         pages: BTreeMap::new(),
@@ -230,3 +229,6 @@ fn add(sum: &mut BTreeMap<NodeId, u64>, pages: BTreeMap<NodeId, u64>) {
         *total = total.saturating_add(pages);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,7 +125,16 @@ const MEMS: Source = Source {
 /// What the process that reads may use, by its `cgroup` and `proc/self/status`; where neither says anything, all
 /// that is online.
 pub fn allowed(root: &HostRoot, cgroup: &Cgroup) -> Result<Allowed, FactError> {
-    let path = root.proc("self/status");
+    read(root, cgroup, "self")
+}
+
+/// As [`allowed`], of another process in `cgroup` ([`Cgroup::of`]).
+pub fn allowed_of(root: &HostRoot, cgroup: &Cgroup, pid: i32) -> Result<Allowed, FactError> {
+    read(root, cgroup, &pid.to_string())
+}
+
+fn read(root: &HostRoot, cgroup: &Cgroup, process: &str) -> Result<Allowed, FactError> {
+    let path = root.proc(&format!("{process}/status"));
     let status = file::read(&path, USUAL_LIMIT)?.unwrap_or_default();
     let mut disagreements = Vec::new();
     let mut of = |source: &Source| -> Result<CpuSet, FactError> {
@@ -218,6 +227,18 @@ mod tests {
             of(Some("0-7"), Some("0-239"), online),
             ("0-7".to_owned(), None)
         );
+        // v1 may keep an offline CPU in `cpuset.cpus`.
+        assert_eq!(
+            of(Some("2-9"), Some("0-239"), online),
+            (
+                "2-7".to_owned(),
+                Some(
+                    "`/cg/cpuset.cpus` allows the CPUs `2-7`, the scheduler `0-7`; `2-7` are used"
+                        .to_owned()
+                )
+            )
+        );
+        assert_eq!(of(Some("2-9"), Some("2-7"), online).1, None);
         assert_eq!(of(None, Some("0-239"), online), ("0-7".to_owned(), None));
         assert_eq!(of(Some("2-9"), None, online), ("2-7".to_owned(), None));
         assert_eq!(of(None, None, online), ("0-7".to_owned(), None));

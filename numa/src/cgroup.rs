@@ -75,7 +75,17 @@ impl Cgroup {
     /// The groups of the process that reads, by `proc/self/cgroup` and `proc/self/mountinfo`; empty where the
     /// root has neither.
     pub fn read(root: &HostRoot) -> Result<Self, FactError> {
-        let path = root.proc("self/cgroup");
+        Self::read_of(root, "self")
+    }
+
+    /// The groups of another process that the reader's own mounts show; empty when there is no such process. One in
+    /// a group that the reader's cgroup namespace does not hold seems to be in the topmost that is seen.
+    pub fn of(root: &HostRoot, pid: i32) -> Result<Self, FactError> {
+        Self::read_of(root, &pid.to_string())
+    }
+
+    fn read_of(root: &HostRoot, process: &str) -> Result<Self, FactError> {
+        let path = root.proc(&format!("{process}/cgroup"));
         let Some(text) = file::read(&path, USUAL_LIMIT)? else {
             return Ok(Self::default());
         };

@@ -104,6 +104,12 @@ impl FromIterator<u32> for CpuSet {
     }
 }
 
+impl Extend<u32> for CpuSet {
+    fn extend<T: IntoIterator<Item = u32>>(&mut self, ids: T) {
+        self.0.extend(ids);
+    }
+}
+
 impl FromStr for CpuSet {
     type Err = BadCpuList;
 

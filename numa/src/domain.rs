@@ -8,27 +8,34 @@ use crate::file::{self, FactError};
 use crate::root::HostRoot;
 
 /// Files in `cpuN/topology` with the same list, the older name last.
-pub(crate) type Files = [&'static str; 2];
+pub(crate) type Files = &'static [&'static str];
 
-const CORE: Files = ["core_cpus_list", "thread_siblings_list"];
-pub(crate) const CLUSTER: Files = ["cluster_cpus_list", "cluster_cpus_list"];
-pub(crate) const DIE: Files = ["die_cpus_list", "die_cpus_list"];
-pub(crate) const PACKAGE: Files = ["package_cpus_list", "core_siblings_list"];
+const CORE: Files = &["core_cpus_list", "thread_siblings_list"];
+pub(crate) const CLUSTER: Files = &["cluster_cpus_list"];
+pub(crate) const DIE: Files = &["die_cpus_list"];
+pub(crate) const PACKAGE: Files = &["package_cpus_list", "core_siblings_list"];
 
 /// The cores of `cpus`; a CPU of which nothing is told is a core by itself.
 pub(crate) fn cores(root: &HostRoot, cpus: &CpuSet) -> Result<Vec<CpuSet>, FactError> {
     partition(cpus, |cpu| {
-        let threads = shared(root, cpu, &CORE)?;
+        let threads = shared(root, cpu, CORE)?;
         Ok(Some(threads.unwrap_or_default()))
     })
 }
 
-/// As `files` partition `cpus`; those of which nothing is told are in no set.
+/// As `files` partition `cpus`; those of which nothing is told are in no set. A kernel that does not tell of the first
+/// tells of none.
 pub(crate) fn domains(
     root: &HostRoot,
     cpus: &CpuSet,
-    files: &Files,
+    files: Files,
 ) -> Result<Vec<CpuSet>, FactError> {
+    let Some(first) = cpus.first() else {
+        return Ok(Vec::new());
+    };
+    if shared(root, first, files)?.is_none() {
+        return Ok(Vec::new());
+    }
     partition(cpus, |cpu| shared(root, cpu, files))
 }
 
@@ -47,7 +54,7 @@ pub(crate) fn caches(root: &HostRoot, cpus: &CpuSet, level: u32) -> Result<Vec<C
     })
 }
 
-fn shared(root: &HostRoot, cpu: u32, files: &Files) -> Result<Option<CpuSet>, FactError> {
+fn shared(root: &HostRoot, cpu: u32, files: Files) -> Result<Option<CpuSet>, FactError> {
     let topology = root.sys(&format!("devices/system/cpu/cpu{cpu}/topology"));
     for name in files {
         if let Some(set) = file::value(&topology.join(name), LIST)? {

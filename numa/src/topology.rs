@@ -95,10 +95,10 @@ impl Topology {
             nodes,
             possible_nodes: list("devices/system/node/possible")?.unwrap_or(online),
             cores: domain::cores(root, &cpus)?,
-            clusters: domains(&domain::CLUSTER)?,
+            clusters: domains(domain::CLUSTER)?,
             l3: domain::caches(root, &cpus, 3)?,
-            dies: domains(&domain::DIE)?,
-            packages: domains(&domain::PACKAGE)?,
+            dies: domains(domain::DIE)?,
+            packages: domains(domain::PACKAGE)?,
             possible,
             cpus,
         })

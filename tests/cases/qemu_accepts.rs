@@ -98,6 +98,11 @@ fn cells() -> Result<()> {
 }
 
 #[test]
+fn iothreads() -> Result<()> {
+    accepts("iothreads")
+}
+
+#[test]
 fn no_golden_is_left_out() -> Result<()> {
     let source = include_str!("qemu_accepts.rs");
     for entry in fs::read_dir(GOLDENS)? {

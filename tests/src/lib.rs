@@ -6,9 +6,11 @@
 pub mod binary;
 pub mod ctl;
 pub mod guest;
+pub mod hosts;
 pub mod namespace;
 pub mod need;
 pub mod pod;
+pub mod pools;
 pub mod process;
 pub mod run;
 pub mod world;

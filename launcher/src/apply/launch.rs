@@ -25,7 +25,6 @@ use crate::supervise::channel::{Pid1, Pid1Error};
 use crate::supervise::kept;
 use crate::supervise::outcome::ExitCode;
 use crate::supervise::state_dir::StateError;
-use crate::verify::Identity;
 
 /// QEMU greets within 50 ms, after the last page that it fills; a machine that swaps takes longer.
 const GREETING: Duration = Duration::from_secs(60);
@@ -107,8 +106,6 @@ pub struct Launched {
     pub dhcp: Vec<dhcp::Server>,
     /// QEMU, in the pod's PID namespace.
     pub qemu: i32,
-    /// Its threads, where they were placed.
-    pub threads: Option<Identity>,
 }
 
 /// PID 1's answer to the spawn request, passed on by whoever listens to PID 1.
@@ -219,7 +216,6 @@ impl Launch<'_> {
             events,
             dhcp,
             qemu: pid,
-            threads,
         })
     }
 

@@ -6,7 +6,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::ctl::CtlArgs;
-use crate::inspect::InspectArgs;
+use crate::inspect::{InspectArgs, Output};
+use crate::placement::Policy;
 
 /// Boots a KubeVirt VirtualMachineInstance on QEMU/KVM, without libvirt.
 #[derive(Debug, Parser)]
@@ -28,6 +29,8 @@ pub enum Command {
     Host(HostArgs),
     /// Look into a running VM, or into any QEMU with a QMP socket
     Qmp(InspectArgs),
+    /// Tell whether every thread and huge page of a running VM is where its plan says
+    Verify(VerifyArgs),
     /// Do something with a running VM: pause it, shut it down, look at its console, ...
     Ctl(CtlArgs),
     /// Print a shell's completion script
@@ -55,6 +58,9 @@ pub struct VmArgs {
     /// Run on TCG where KVM is absent or unfit
     #[arg(long)]
     pub allow_emulation: bool,
+    /// How near CPUs, memory and devices are to be (none, prefer, strict): instead of the VMI's annotation
+    #[arg(long, value_name = "POLICY", value_parser = policy)]
+    pub placement_policy: Option<Policy>,
     /// QEMU's program
     #[arg(long, value_name = "PATH", default_value = "qemu-system-x86_64")]
     pub qemu: Utf8PathBuf,
@@ -72,6 +78,9 @@ pub struct RunArgs {
     /// Do not show the guest's serial console
     #[arg(long)]
     pub no_console: bool,
+    /// Grow the pools of huge pages by what the guest lacks while it runs; local runs only
+    #[arg(long)]
+    pub grow_hugepages: bool,
 }
 
 /// For people or for machines.
@@ -108,6 +117,20 @@ pub struct HostArgs {
     pub output: LogFormat,
 }
 
+/// `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The supervisor's or QEMU's own socket. Without it and --pod the one VM that runs here is meant
+    #[arg(long, value_name = "PATH", conflicts_with = "pod")]
+    pub socket: Option<Utf8PathBuf>,
+    /// The directory of a local run, or the root of a pod
+    #[arg(long, value_name = "DIR")]
+    pub pod: Option<Utf8PathBuf>,
+    /// Tables for people, or JSON for machines
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
 /// `completions`.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
@@ -130,6 +153,10 @@ fn disk(text: &str) -> Result<(String, Utf8PathBuf), String> {
         }
         _ => Err("a disk is given as NAME=PATH".to_owned()),
     }
+}
+
+fn policy(text: &str) -> Result<Policy, String> {
+    Policy::from_name(text).ok_or_else(|| "give `none`, `prefer` or `strict`".to_owned())
 }
 
 /// A path that means the same in the pod, whatever directory it starts in.
@@ -167,6 +194,9 @@ impl RunArgs {
         for (name, path) in disks {
             option("--disk", &format!("{name}={path}"));
         }
+        if let Some(policy) = self.vm.placement_policy {
+            option("--placement-policy", policy.name());
+        }
         option("--qemu", self.vm.qemu.as_str());
         if self.log_format == LogFormat::Json {
             option("--log-format", "json");
@@ -199,6 +229,8 @@ mod tests {
             "--kernel-boot-dir",
             "/k",
             "--allow-emulation",
+            "--placement-policy",
+            "strict",
         ];
         let Command::Run(args) = Cli::parse_from(typed).command else {
             panic!("not a run")
@@ -213,5 +245,6 @@ mod tests {
         assert_eq!(told.vm.disks, [("a".to_owned(), Utf8PathBuf::from("/b=c"))]);
         assert_eq!(told.vm.kernel_boot_dir, args.vm.kernel_boot_dir);
         assert!(told.vm.allow_emulation);
+        assert_eq!(told.vm.placement_policy, Some(Policy::Strict));
     }
 }

@@ -5,6 +5,7 @@ mod environment;
 mod links;
 mod read;
 mod resolver;
+mod rights;
 mod text;
 
 pub use links::links_from;
@@ -41,6 +42,12 @@ pub struct HostFacts {
     /// Limits that the pod's cgroups set on huge pages, by size, the nearest group's first.
     #[serde(default)]
     pub hugetlb: Vec<Limit>,
+    /// `mbind(2)` is allowed: the default seccomp profile of containers allows it only with CAP_SYS_NICE.
+    #[serde(default = "allowed")]
+    pub mbind: bool,
+    /// `SCHED_FIFO` is allowed, by CAP_SYS_NICE or a limit on real-time priority.
+    #[serde(default = "allowed")]
+    pub realtime: bool,
     /// `vendor_id` and flags of the first CPU.
     pub cpu: CpuIdentity,
     /// The cgroup's `memory.max`, where there is a limit.
@@ -59,6 +66,11 @@ pub struct HostFacts {
     pub links: Vec<Link>,
     /// The pod's environment, as the device plugins and the kubelet set it.
     pub environment: BTreeMap<String, String>,
+}
+
+/// What older facts do not tell is taken to be allowed.
+fn allowed() -> bool {
+    true
 }
 
 /// Who made the CPU and what it can do.

@@ -3,7 +3,7 @@
 use hugepages::Bytes;
 use numa::{Allowed, Cgroup, ControlFile, FactError, HostRoot, Topology, file};
 
-use super::{HostFacts, Link, cpuinfo, environment, resolver};
+use super::{HostFacts, Link, cpuinfo, environment, resolver, rights};
 
 /// Facts that no plan can be made from.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +67,8 @@ impl HostFacts {
             topology: Topology::read(root)?,
             hugetlb: hugepages::limits(&cgroup, &hugepages::sizes(&pools))?,
             pools,
+            mbind: rights::mbind(root),
+            realtime: rights::realtime(root)?,
             cpu: cpuinfo::read(root)?,
             memory_limit: cgroup.limit(&MEMORY)?.map(Bytes),
             kvm: root.dev("kvm").exists(),

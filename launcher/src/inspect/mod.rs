@@ -12,7 +12,7 @@ mod events;
 mod exec;
 mod find;
 mod schema;
-mod sheet;
+pub(crate) mod sheet;
 mod sheets;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,9 @@ use crate::placement::{Binding, GuestNode, MemoryPlacement, Placement};
 /// The name that `-machine memory-backend=` refers to.
 pub const BACKEND: &str = "pc.ram";
 
+/// Where KubeVirt mounts a pod's huge pages.
+const HUGETLBFS: &str = "/dev/hugepages";
+
 /// Guest RAM in QEMU's names.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Memory {
@@ -60,29 +63,21 @@ fn contexts(placement: &Placement) -> Vec<CpuSet> {
 /// Backends that threads of the same CPUs fill share a context. QEMU fills all of those that have one at the same time
 /// (`qemu_finish_async_prealloc_mem`), the others one after the other. Contexts are objects of the command line alone:
 /// the sandbox's `resourcecontrol=deny` refuses their affinity later.
-pub fn memory(placement: &Placement) -> Memory {
-    let mut contexts: Vec<CpuSet> = Vec::new();
-    let mut backends = Vec::new();
-    for (guest_node, parts) in by_backend(placement) {
+///
+/// `memfd` is off where the VMI's annotation says so: then huge pages are a file of the pod's hugetlbfs.
+pub fn memory(placement: &Placement, memfd: bool) -> Memory {
+    let contexts = contexts(placement);
+    let backends = by_backend(placement);
+    let backends = backends.into_iter().map(|(guest_node, parts)| {
         let cpus = fillers(placement, &parts);
-        let context = (!cpus.is_empty()).then(|| {
-            let known = contexts.iter().position(|context| *context == cpus);
-            known.unwrap_or_else(|| {
-                contexts.push(cpus.clone());
-                contexts.len() - 1
-            })
-        });
-        let id = backend_id(placement, guest_node);
-        backends.push(backend(
-            placement,
-            &parts,
-            id,
-            context.map(|it| (it, &cpus)),
-        ));
-    }
-    let contexts = contexts.iter().enumerate().map(context);
+        let context = contexts.iter().position(|context| *context == cpus);
+        let object = kind(&parts, &backend_id(placement, guest_node), memfd);
+        let fill = context.map(|index| (index, &contexts[index]));
+        backend(placement, &parts, object, fill)
+    });
+    let threads = contexts.iter().enumerate().map(context);
     Memory {
-        objects: contexts.chain(backends).collect(),
+        objects: threads.chain(backends).collect(),
         numa: numa(placement),
         whole: placement.guest_nodes.is_empty().then_some(BACKEND),
     }
@@ -125,27 +120,31 @@ fn context((index, cpus): (usize, &CpuSet)) -> Props {
         .with("cpu-affinity", ids(cpus))
 }
 
-fn backend(
-    placement: &Placement,
-    parts: &[&MemoryPlacement],
-    id: String,
-    fill: Option<(usize, &CpuSet)>,
-) -> Props {
+/// What the pages are of.
+fn kind(parts: &[&MemoryPlacement], id: &str, memfd: bool) -> Props {
     let size: u64 = parts.iter().map(|part| part.bytes).sum();
-    let huge = parts.iter().find_map(|part| page_size(part));
-    let mut backend = match huge {
-        Some(page) => Props::new()
-            .with("qom-type", "memory-backend-memfd")
+    let object = |kind: &str| {
+        Props::new()
+            .with("qom-type", kind)
             .with("id", id)
             .with("size", size)
+    };
+    match parts.iter().find_map(|part| page_size(part)) {
+        Some(page) if memfd => object("memory-backend-memfd")
             .with("share", true)
             .with("hugetlb", true)
             .with("hugetlbsize", page.0.0),
-        None => Props::new()
-            .with("qom-type", "memory-backend-ram")
-            .with("id", id)
-            .with("size", size),
-    };
+        Some(_) => object("memory-backend-file").with("mem-path", HUGETLBFS),
+        None => object("memory-backend-ram"),
+    }
+}
+
+fn backend(
+    placement: &Placement,
+    parts: &[&MemoryPlacement],
+    mut backend: Props,
+    fill: Option<(usize, &CpuSet)>,
+) -> Props {
     if placement.realtime.is_some() {
         // KSM would take pages away from a guest that must not wait for them.
         backend = backend.with("merge", false);
@@ -157,7 +156,8 @@ fn backend(
             .with("policy", "bind");
     }
     // A huge page that is missing when the guest touches it kills QEMU (SIGBUS): they are all taken before it runs.
-    if huge.is_some() || fill.is_some() {
+    let huge = parts.iter().any(|part| part.page_size.is_some());
+    if huge || fill.is_some() {
         backend = backend.with("prealloc", true);
     }
     if let Some((context, cpus)) = fill {
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn cells_each_have_a_backend_that_their_nodes_threads_fill() {
-        insta::assert_snapshot!(json(&memory(&fixtures::two_cells()).objects), @r#"
+        insta::assert_snapshot!(json(&memory(&fixtures::two_cells(), true).objects), @r#"
         {"qom-type":"thread-context","id":"fill0","cpu-affinity":[0,1,2,3]}
         {"qom-type":"thread-context","id":"fill1","cpu-affinity":[4,5,6,7]}
         {"qom-type":"memory-backend-memfd","id":"ram-node0","size":1073741824,"share":true,"hugetlb":true,"hugetlbsize":1073741824,"merge":false,"host-nodes":[0],"policy":"bind","prealloc":true,"prealloc-threads":4,"prealloc-context":"fill0"}
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn the_guest_sees_nodes_and_distances() {
-        let numa = memory(&fixtures::two_cells()).numa;
+        let numa = memory(&fixtures::two_cells(), true).numa;
         let lines: Vec<_> = numa.iter().map(crate::argv::keyval::render).collect();
         insta::assert_snapshot!(lines.join("\n"), @r"
         node,nodeid=0,cpus=0-1,memdev=ram-node0
@@ -280,7 +280,7 @@ mod tests {
             fill: vec![fill(Some(0), "0-1"), fill(Some(1), "4"), fill(Some(2), "8")],
             ..Placement::default()
         };
-        insta::assert_snapshot!(json(&memory(&placement).objects), @r#"
+        insta::assert_snapshot!(json(&memory(&placement, true).objects), @r#"
         {"qom-type":"thread-context","id":"fill0","cpu-affinity":[0,1,8]}
         {"qom-type":"memory-backend-memfd","id":"pc.ram","size":4294967296,"share":true,"hugetlb":true,"hugetlbsize":1073741824,"host-nodes":[0,2],"policy":"bind","prealloc":true,"prealloc-threads":3,"prealloc-context":"fill0"}
         "#);
@@ -290,7 +290,7 @@ mod tests {
     fn first_touch_leaves_the_policy_out() {
         let mut placement = fixtures::two_cells();
         placement.binding = Binding::FirstTouch;
-        for backend in memory(&placement).objects.split_off(2) {
+        for backend in memory(&placement, true).objects.split_off(2) {
             assert!(backend.get("policy").is_none() && backend.get("host-nodes").is_none());
             assert!(backend.get("prealloc-context").is_some());
         }
@@ -306,7 +306,7 @@ mod tests {
             binding: Binding::Bind,
             ..Placement::default()
         };
-        insta::assert_snapshot!(json(&memory(&placement).objects), @r#"{"qom-type":"memory-backend-ram","id":"pc.ram","size":1073741824,"host-nodes":[1],"policy":"bind"}"#);
+        insta::assert_snapshot!(json(&memory(&placement, true).objects), @r#"{"qom-type":"memory-backend-ram","id":"pc.ram","size":1073741824,"host-nodes":[1],"policy":"bind"}"#);
     }
 
     #[test]
@@ -315,8 +315,17 @@ mod tests {
             memory: vec![part(0, None, 1)],
             ..Placement::default()
         };
-        let objects = memory(&placement).objects;
+        let objects = memory(&placement, true).objects;
         assert_eq!(objects.len(), 1);
         assert_eq!(objects[0].get("prealloc"), Some(&Value::Bool(true)));
+    }
+
+    #[test]
+    fn without_memfd_pages_come_from_the_pods_hugetlbfs() {
+        let placement = Placement {
+            memory: vec![part(0, None, 1)],
+            ..Placement::default()
+        };
+        insta::assert_snapshot!(json(&memory(&placement, false).objects), @r#"{"qom-type":"memory-backend-file","id":"pc.ram","size":1073741824,"mem-path":"/dev/hugepages","prealloc":true}"#);
     }
 }

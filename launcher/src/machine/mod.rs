@@ -146,7 +146,7 @@ pub fn build(parts: Parts<'_>) -> Result<(Machine, Vec<Notice>), Vec<Violation>>
     notices.extend(clock.notices);
     let mut argument = vec![cpu.argument.as_str()];
     argument.extend(cpu::of_placement(parts.placement, parts.accel));
-    let ram = memory::memory(parts.placement);
+    let ram = memory::memory(parts.placement, spec.memory.memfd);
     let machine = Machine {
         name: spec.identity.domain_name(),
         board: board::machine(&spec.firmware, ram.whole),
@@ -165,7 +165,7 @@ pub fn build(parts: Parts<'_>) -> Result<(Machine, Vec<Notice>), Vec<Violation>>
         action: boot::action(spec.lifecycle.reboot_policy),
         boot: boot::boot(spec.lifecycle.start_paused),
         kernel: kernel(parts),
-        objects: objects(spec, parts.placement, ram.objects),
+        objects: objects(spec, ram.objects),
         chardevs: serial::chardevs(parts.fds),
         blockdevs: backends
             .into_iter()
@@ -197,11 +197,9 @@ fn kernel(parts: Parts<'_>) -> Option<Kernel> {
     Some(boot::kernel(boot, parts.kernel_boot))
 }
 
-fn objects(spec: &Spec, placement: &Placement, ram: Vec<Props>) -> Vec<Props> {
+fn objects(spec: &Spec, ram: Vec<Props>) -> Vec<Props> {
     let mut objects = ram;
-    objects.extend(iothread::objects(
-        placement.iothreads.iter().map(|thread| thread.id),
-    ));
+    objects.extend(iothread::objects(1..=spec.iothreads.count));
     if spec.devices.rng {
         objects.push(rng::backend());
     }
@@ -294,7 +292,7 @@ fn controllers(spec: &Spec, virtio: Virtio) -> Vec<Device> {
     let mut controllers: Vec<_> = tablet::usb_controller(&spec.devices.inputs)
         .into_iter()
         .collect();
-    controllers.extend(scsi::wanted(spec).then(|| scsi::controller(virtio)));
+    controllers.extend(scsi::wanted(spec).then(|| scsi::controller(spec, virtio)));
     controllers.extend(disk::extra_ahci(&spec.disks));
     let serial = serial::virtio_serial(virtio, console);
     if console {

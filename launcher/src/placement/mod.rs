@@ -1,6 +1,18 @@
 //! Who runs where: threads to CPUs, memory to nodes.
 
+mod cells;
+pub mod devices;
+mod fill;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod iothreads;
+mod memory;
+mod misfit;
+pub mod moved;
+mod pins;
 pub mod place;
+mod pool;
+mod strict;
 
 use serde::{Deserialize, Serialize};
 
@@ -61,7 +73,7 @@ pub struct Realtime {
 pub struct GuestNode {
     /// From 0.
     pub id: u32,
-    /// Its vCPUs, kernel list form; those that may be plugged later included.
+    /// Its vCPUs, kernel list form.
     pub vcpus: String,
     /// To every guest node, itself (10) included, in their order.
     pub distances: Vec<u32>,
@@ -88,6 +100,25 @@ pub enum Policy {
     Prefer,
     /// vCPUs, emulator, memory and devices on one node, or the VM is refused.
     Strict,
+}
+
+impl Policy {
+    /// The default first.
+    pub const ALL: [Self; 3] = [Self::Prefer, Self::Strict, Self::None];
+
+    /// As annotation and option have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Prefer => "prefer",
+            Self::Strict => "strict",
+        }
+    }
+
+    /// By its name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|policy| policy.name() == name)
+    }
 }
 
 /// One vCPU.

@@ -163,6 +163,8 @@ pub(crate) fn facts() -> HostFacts {
         topology: topology(),
         pools: Vec::new(),
         hugetlb: Vec::new(),
+        mbind: true,
+        realtime: true,
         cpu: CpuIdentity {
             vendor: "GenuineIntel".to_owned(),
             model_name: "Intel(R) Xeon(R)".to_owned(),

@@ -315,17 +315,16 @@ impl<'a> Driver<'a> {
             session,
             events,
             dhcp,
-            ..
+            qemu,
         } = launched;
         self.settled = true;
         self.services.serve_dhcp(dhcp);
         self.services.bound_logs(self.plan);
         self.services.serve_control(self.plan, self.pid1, &session);
-        if let Some(qemu) = self.qemu_pid {
-            self.services
-                .serve_metrics(self.plan, self.pid1, &session, qemu);
-        }
+        self.services
+            .serve_metrics(self.plan, self.pid1, &session, qemu);
         self.services.record_host_model(self.plan, &session);
+        self.services.keep_in_place(self.plan, &session, qemu);
         self.monitor = Monitor::Live { session, events };
         self.take(Input::Started {
             paused: self.plan.lifecycle.start_paused,
@@ -350,6 +349,7 @@ impl<'a> Driver<'a> {
         );
         self.ready();
         let (plan, started) = (self.plan, self.started);
+        self.services.keep_in_place(self.plan, &session, qemu);
         if self.state.phase != Phase::Starting {
             return None;
         }

@@ -8,6 +8,7 @@ pub mod agent_poll;
 pub mod alarms;
 pub mod channel;
 pub mod commands;
+pub mod cpuset;
 pub mod desk;
 pub mod driver;
 pub mod journal;

@@ -20,7 +20,8 @@ use super::agent_poll::{self, Answers};
 use super::channel::Pid1;
 use super::desk::Desk;
 use super::wishes::{Wish, Wishes};
-use super::{kept, logs, metrics};
+use super::{cpuset, kept, logs, metrics};
+use crate::apply::threads;
 use crate::control;
 use crate::net::dhcp;
 use crate::plan::LaunchPlan;
@@ -34,6 +35,7 @@ pub struct Services {
     kept: BTreeMap<String, OwnedFd>,
     listeners: BTreeMap<&'static str, UnixListener>,
     wishes: Wishes,
+    in_place: bool,
     agent: Port,
     connected: watch::Sender<bool>,
     answers: watch::Receiver<Answers>,
@@ -57,6 +59,7 @@ impl Services {
             kept,
             listeners: BTreeMap::new(),
             wishes,
+            in_place: false,
             agent,
             connected,
             answers,
@@ -204,6 +207,21 @@ impl Services {
         };
         self.listeners.insert(name, listener.try_clone()?);
         tokio::net::UnixListener::from_std(listener)
+    }
+
+    /// Keeps QEMU's threads where they were placed when the pod's CPUs change. Once: a session that was begun anew
+    /// changes nothing of them.
+    pub fn keep_in_place(&mut self, plan: &LaunchPlan, session: &Session, qemu: i32) {
+        if self.in_place || !threads::is_placed(&plan.placement) {
+            return;
+        }
+        self.in_place = true;
+        let (plan, session) = (plan.clone(), session.clone());
+        tokio::spawn(async move {
+            if let Err(error) = cpuset::keep(&plan, qemu, &session).await {
+                tracing::warn!(event = "cpuset-unwatched", error = %crate::cli::chain(&error), "a change of the pod's CPUs will not be noticed");
+            }
+        });
     }
 
     /// `host-model` is `-cpu host`: what that meant here is written down for whoever migrates or wonders.

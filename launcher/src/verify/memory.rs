@@ -40,7 +40,9 @@ pub fn check(placement: &Placement, found: &[Backend]) -> Vec<MemoryCheck> {
         let nodes: CpuSet = parts.iter().filter_map(|part| part.host_node).collect();
         let bytes = Bytes(parts.iter().map(|part| part.bytes).sum());
         let fits = |backend: &Backend| {
-            backend.size == page_size && backend.length.is_none_or(|length| length == bytes)
+            // A mapping without pages does not tell their size.
+            backend.size.is_none_or(|size| size == page_size)
+                && backend.length.is_none_or(|length| length == bytes)
         };
         let on = |backend: &Backend| -> u64 {
             let here = |node: &NodeId| nodes.is_empty() || nodes.contains(node.0);
@@ -83,7 +85,7 @@ mod tests {
         Backend {
             file: "/memfd:memory-backend-memfd (deleted)".to_owned(),
             inode: None,
-            size: PageSize::GIB_1,
+            size: Some(PageSize::GIB_1),
             length: Some(Bytes(length << 30)),
             bound_to: None,
             pages: pages

@@ -9,10 +9,14 @@
 //! [`threads`] and [`memory`] compare values; [`observe`] reads. The same report decides before `cont` whether the
 //! guest may start.
 
+pub mod interrupts;
 pub mod memory;
 pub mod observe;
 pub mod report;
+pub mod run;
+pub mod strangers;
 pub mod threads;
+pub mod throttle;
 
 pub use observe::{Identity, VerifyError, observe};
 pub use report::Report;

@@ -6,6 +6,11 @@ use crate::rules::Listed;
 
 /// Rooms and files that hold values and decisions only.
 pub(crate) const PURE: &[&str] = &[
+    "hugepages/src/bytes.rs",
+    "hugepages/src/page_size.rs",
+    "hugepages/src/request.rs",
+    "hugepages/src/reserve.rs",
+    "hugepages/src/shortfall.rs",
     "launcher/src/argv",
     "launcher/src/machine",
     "launcher/src/monitor/restart.rs",
@@ -27,7 +32,11 @@ pub(crate) const PURE: &[&str] = &[
     "launcher/src/storage/seed.rs",
     "launcher/src/status",
     "launcher/src/supervise/step",
+    "launcher/src/verify/memory.rs",
+    "launcher/src/verify/report.rs",
+    "launcher/src/verify/threads.rs",
     "launcher/src/vmi",
+    "numa/src/cpuset.rs",
 ];
 
 /// What a pure room does not say: time, files, processes and environment come in as values.
@@ -55,6 +64,7 @@ pub(crate) const UNSAFE: &[&str] = &[
     "launcher/src/readable.rs",
     "launcher/src/supervise/channel.rs",
     "numa/src/affinity.rs",
+    "numa/src/binding.rs",
     "numa/src/scheduler.rs",
 ];
 
@@ -157,6 +167,10 @@ pub(crate) const HOST_PATHS: &Listed = &[
     (
         "launcher/src/local/outer.rs /etc/resolv.conf",
         "the machine's own, from which the pod's is made",
+    ),
+    (
+        "launcher/src/machine/memory.rs /dev/hugepages",
+        "an argument of QEMU's",
     ),
     (
         "launcher/src/machine/rng.rs /dev/urandom",

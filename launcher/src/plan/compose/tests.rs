@@ -46,7 +46,27 @@ fn cells() {
     spec.cpu.cores = 4;
     spec.memory.guest = hugepages::Bytes(2 << 30);
     spec.disks = vec![disk(0, "root", Bus::Virtio)];
+    spec.disks[0].iothreads = vec![1];
+    spec.iothreads.count = 1;
     placed("cells", &spec, fixtures::two_cells(), Accel::Kvm);
+}
+
+#[test]
+fn io_threads_of_a_pool_and_of_the_scsi_controller() {
+    let mut spec = fixtures::spec();
+    spec.cpu.cores = 2;
+    spec.iothreads.count = 3;
+    spec.disks = vec![
+        disk(0, "pooled", Bus::Virtio),
+        disk(1, "own", Bus::Virtio),
+        disk(2, "scsi", Bus::Scsi),
+        disk(3, "scsi-too", Bus::Scsi),
+    ];
+    spec.disks[0].iothreads = vec![1, 2];
+    spec.disks[1].iothreads = vec![2];
+    spec.disks[3].iothreads = vec![3];
+    let storage = fixtures::storage(&spec);
+    golden("iothreads", &spec, storage, Accel::Kvm);
 }
 
 fn address(text: &str) -> Option<PciAddress> {
