@@ -9,9 +9,11 @@ pub mod guest;
 pub mod hosts;
 pub mod namespace;
 pub mod need;
+pub mod node;
 pub mod pod;
 pub mod pools;
 pub mod process;
+pub mod proof;
 pub mod run;
 pub mod world;
 
