@@ -38,6 +38,43 @@ fn power_off(run: &mut Run, world: &World) -> Result<()> {
     world.is_clean(SOON)
 }
 
+/// A small file system of its own below a directory of the launcher's.
+struct Small(&'static str);
+
+impl Small {
+    fn mount(path: &'static str, size: &str) -> Result<Self> {
+        std::fs::create_dir_all(path)?;
+        let size = format!("size={size},mode=755");
+        namespace::run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", path])?;
+        Ok(Self(path))
+    }
+
+    fn resize(&self, size: &str) -> Result<()> {
+        namespace::run("mount", &["-o", &format!("remount,size={size}"), self.0])
+    }
+
+    /// KiB.
+    fn used(&self) -> Result<u64> {
+        let used = Command::new("df")
+            .args(["--output=used", "-k", self.0])
+            .output()?;
+        let used = String::from_utf8_lossy(&used.stdout);
+        Ok(used.split_whitespace().last().context("df")?.parse()?)
+    }
+
+    /// Ends a run that is well, and looks at what it left.
+    fn power_off(self, run: &mut Run, world: &World) -> Result<()> {
+        run.signal(Signal::SIGTERM)?;
+        assert_eq!(run.code()?, Some(0), "{:#?}", run.seen());
+        let left = std::fs::read_dir(self.0)?.flatten();
+        let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+        let lock = std::ffi::OsStr::new(".lock");
+        ensure!(left.iter().all(|name| name == lock), "{left:?}");
+        namespace::run("umount", &[self.0])?;
+        world.is_clean(SOON)
+    }
+}
+
 /// Kills the supervisor and waits for the next.
 fn replace_supervisor(run: &mut Run) -> Result<()> {
     run.pod()?.supervisor.signal(Signal::SIGKILL)?;
@@ -122,7 +159,7 @@ fn a_full_disk_pauses_the_guest_until_somebody_decides() -> Result<()> {
     run.wait_for("built-in commands", BOOT)?;
     shell(
         &mut run,
-        "dd if=/dev/zero of=/dev/vda bs=1M count=32 conv=fsync && echo \"written=yes=\"",
+        "dd if=/dev/urandom of=/dev/vda bs=1M count=32 conv=fsync && echo \"written=yes=\"",
     )?;
     ctl(&["wait", "paused", "--timeout", "120"])?;
     is(("Paused", "IOError"))?;
@@ -135,12 +172,11 @@ fn a_full_disk_pauses_the_guest_until_somebody_decides() -> Result<()> {
     replace_supervisor(&mut run)?;
     is(("Paused", "IOError"))?;
     full(&ctl(&["status"])?);
-    namespace::run("mount", &["-o", "remount,size=256m", data])?;
+    data.resize("256m")?;
     assert!(changed(&["unpause"])?);
     run.wait_for("written=yes=", BOOT)?;
     assert_eq!(ctl(&["status"])?["ioErrors"], serde_json::json!([]));
-    power_off(&mut run, &world)?;
-    namespace::run("umount", &[data])
+    data.power_off(&mut run, &world)
 }
 
 #[test]
@@ -222,25 +258,21 @@ fn orphans_are_reaped_and_signals_in_a_storm_lose_nothing() -> Result<()> {
 #[test]
 fn a_full_state_directory_costs_no_guest() -> Result<()> {
     let world = World::enter()?;
+    let runs = Small::mount("/run/virt-launcher", "64m")?;
     let (mut run, pod) = running()?;
     run.ready()?;
-    let used = Command::new("df")
-        .args(["--output=used", "-k", "/run"])
-        .output()?;
-    let used = String::from_utf8_lossy(&used.stdout);
-    let used: u64 = used.split_whitespace().last().context("df")?.parse()?;
-    namespace::run("mount", &["-o", &format!("remount,size={used}k"), "/run"])?;
+    runs.resize(&format!("{}k", runs.used()?))?;
     assert!(changed(&["pause"])?);
     run.wait_for("will know less", SOON)?;
     replace_supervisor(&mut run)?;
     // The journal is an old one: QEMU's word stands.
     assert_eq!(state()?.0, "Paused");
-    namespace::run("mount", &["-o", "remount,size=50%", "/run"])?;
+    runs.resize("64m")?;
     assert!(changed(&["unpause"])?);
     assert_eq!(run.pod()?.qemu.pid, pod.qemu.pid);
     let answer = ask(run.address()?, 8080, "a-word")?;
     assert_eq!(answer, "demo-guest masquerade a-word");
-    power_off(&mut run, &world)
+    runs.power_off(&mut run, &world)
 }
 
 #[test]
