@@ -7,10 +7,11 @@ use camino::Utf8Path;
 use hugepages::{GrowError, Grown, Growth, PageSize, Pool};
 use numa::{HostRoot, NodeId};
 
-/// Where what tests grow is written down. A test that was killed is cleaned up after by the next one.
-const STATE: &str = "/run/virt-launcher-tests/pools";
+/// Where what tests grow is written down. A test that was killed is cleaned up after by the next one. Not below `/run`,
+/// which a test that makes a world of its own sees no more.
+const STATE: &str = "/var/tmp/virt-launcher-tests/pools";
 /// Held by the one test that uses pools, of all checkouts on this machine.
-const LOCK: &str = "/run/virt-launcher-tests/pools.lock";
+const LOCK: &str = "/var/tmp/virt-launcher-tests/pools.lock";
 
 /// The pools of node 0. Dropping it shrinks what it grew, whatever the outcome.
 #[derive(Debug)]
@@ -74,8 +75,8 @@ impl Held {
     pub fn hold() -> Self {
         crate::need::root();
         let folder = Utf8Path::new(LOCK).parent().expect("a folder");
-        std::fs::create_dir_all(folder).expect("a folder in /run");
-        let lock = File::create(LOCK).expect("a lock in /run");
+        std::fs::create_dir_all(folder).expect("a folder in /var/tmp");
+        let lock = File::create(LOCK).expect("a lock in /var/tmp");
         lock.lock().expect("the lock of the pools");
         hugepages::recover(&HostRoot::default(), STATE.into())
             .expect("what killed tests grew shrinks back");

@@ -12,6 +12,7 @@
 
 pub mod files;
 pub mod fill;
+pub mod finish;
 pub mod launch;
 pub mod records;
 pub mod threads;

@@ -8,13 +8,22 @@ use nix::sys::signal::SigSet;
 use super::args::{PodInitArgs, RunArgs};
 use super::plan::{Wanted, prepare};
 use super::{log, networks, report, vmi_source};
+use crate::apply::records;
 use crate::local::{outer, pod_init};
 use crate::monitor::pid1::{self, Verdict};
+use crate::plan::LaunchPlan;
 use crate::pod::PodPaths;
 use crate::storage;
-use crate::supervise::channel::Pid1;
+use crate::supervise::channel::{Found, Pid1};
 use crate::supervise::driver::{self, Ended};
+use crate::supervise::kept;
 use crate::supervise::outcome::{ExitCode, Outcome};
+use crate::supervise::state_dir::{self, StateDir};
+
+/// A pod has no say in the machine's memory.
+#[derive(Debug, thiserror::Error)]
+#[error("--grow-hugepages is for local runs: a pod gets the pages that the kubelet gives it")]
+struct NotLocal;
 
 /// A process that is PID 1 is in a pod; any other makes one.
 pub fn run(args: &RunArgs) -> u8 {
@@ -28,21 +37,27 @@ pub fn run(args: &RunArgs) -> u8 {
 
 /// Synchronous and tiny: everything that can fail in interesting ways is the supervisor's.
 fn in_pod(args: &RunArgs) -> u8 {
+    if args.grow_hugepages {
+        return report::failure("usage", &NotLocal, ExitCode::Usage);
+    }
     if !args.networks.is_empty() {
         let error = networks::NetworkOptionError::InPod;
         return report::failure("network-in-pod", &error, ExitCode::Usage);
     }
-    let mut supervisor = Command::new("/proc/self/exe");
-    supervisor
-        .arg("supervise")
-        .args(std::env::args_os().skip(2));
+    let supervisor = || {
+        let mut supervisor = Command::new("/proc/self/exe");
+        supervisor
+            .arg("supervise")
+            .args(std::env::args_os().skip(2));
+        supervisor
+    };
     match pid1::run(supervisor) {
-        Ok(Verdict::Supervisor(code)) => code,
-        Ok(Verdict::Lost(number)) => {
+        Ok(Verdict::Done(code)) => code,
+        Ok(Verdict::Lost(status)) => {
             tracing::error!(
                 event = "supervisor-lost",
-                signal = number,
-                "the supervisor was ended by signal {number}"
+                status = %status,
+                "the supervisor died ({status}) and there is no guest that another one could take up"
             );
             ExitCode::ControlLost as u8
         }
@@ -70,6 +85,7 @@ fn locally(args: &RunArgs) -> u8 {
         vmi: &text,
         arguments: args.in_pod(&disks),
         console: !args.no_console,
+        grow_hugepages: args.grow_hugepages,
     };
     match outer::run(&local) {
         Ok(code) => code,
@@ -107,13 +123,33 @@ pub fn supervise(args: &RunArgs) -> u8 {
     };
     runtime.block_on(async {
         match Pid1::inherit() {
-            Ok(pid1) => own(args, &pid1).await,
+            Ok(pid1) => match own(args, &pid1).await {
+                // The word that ends the pod: without it PID 1 takes our end for a crash.
+                Ok(code) => match pid1.done(code) {
+                    Ok(()) => code,
+                    Err(error) => report::failure("pid1-gone", &error, ExitCode::ControlLost),
+                },
+                Err(code) => code,
+            },
             Err(error) => report::failure("no-pid1", &error, ExitCode::Usage),
         }
     })
 }
 
-async fn own(args: &RunArgs, pid1: &Pid1) -> u8 {
+/// The pod's exit code; or this process's alone: a guest runs on, and PID 1 starts the next supervisor.
+async fn own(args: &RunArgs, pid1: &Pid1) -> Result<u8, u8> {
+    let mut found = match pid1.greeting().await {
+        Ok(found) => found,
+        Err(error) => return Err(report::failure("no-greeting", &error, ExitCode::Bug)),
+    };
+    match found.kept.remove(kept::STATE) {
+        Some(dir) => follow(pid1, found, StateDir::from_kept(dir)).await,
+        None => Ok(begin(args, pid1, found).await),
+    }
+}
+
+/// The first supervisor.
+async fn begin(args: &RunArgs, pid1: &Pid1, found: Found) -> u8 {
     let text = match vmi_source::read(&args.vm) {
         Ok(text) => text,
         Err(error) => return report::failure("no-vmi", &error, ExitCode::Usage),
@@ -123,7 +159,23 @@ async fn own(args: &RunArgs, pid1: &Pid1) -> u8 {
         Err(error) => return error.report(),
     };
     report::notices(&plan.notices);
-    let ended = driver::run(&plan, pid1).await;
+    let ended = driver::run(&plan, pid1, found).await;
+    conclude(&plan, ended)
+}
+
+/// One that follows a dead one.
+async fn follow(pid1: &Pid1, found: Found, dir: StateDir) -> Result<u8, u8> {
+    let no_plan = |error: &(dyn std::error::Error + 'static)| {
+        report::failure("no-plan", error, ExitCode::Bug)
+    };
+    let text = dir.text(state_dir::PLAN).map_err(|error| no_plan(&error))?;
+    let plan =
+        records::parse_plan(&text, state_dir::PLAN.into()).map_err(|error| no_plan(&error))?;
+    let ended = driver::take_up(&plan, pid1, dir, found).await;
+    Ok(conclude(&plan, ended))
+}
+
+fn conclude(plan: &LaunchPlan, ended: Ended) -> u8 {
     let log = plan.paths.qemu_log(plan.uid);
     match ended {
         Ended::Vm(outcome) => told(&outcome, &log),

@@ -197,6 +197,13 @@ fn spread(spec: &Spec, devices: &[DeviceFacts], pins: &Pins) -> Option<String> {
         .filter(|node| wanted.contains(node))
         .count();
     let all = pins.vcpus.len();
+    if !wanted.is_empty() && near == 0 {
+        return Some(format!(
+            "vCPUs are on {}, the devices on {}",
+            listed(&on),
+            listed(&wanted)
+        ));
+    }
     if !wanted.is_empty() && near < all {
         return Some(format!(
             "{near} of {all} vCPUs are on {}, where the devices are, the others on {}",
