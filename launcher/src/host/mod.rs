@@ -3,12 +3,14 @@
 mod cpuinfo;
 mod environment;
 mod links;
+mod plugin;
 mod read;
 mod resolver;
 mod rights;
 mod text;
 
 pub use links::links_from;
+pub use plugin::PluginDevice;
 pub use read::FactsError;
 pub use text::text;
 
@@ -66,6 +68,9 @@ pub struct HostFacts {
     pub links: Vec<Link>,
     /// The pod's environment, as the device plugins and the kubelet set it.
     pub environment: BTreeMap<String, String>,
+    /// PCI devices that the environment names.
+    #[serde(default)]
+    pub devices: Vec<PluginDevice>,
 }
 
 /// What older facts do not tell is taken to be allowed.

@@ -178,6 +178,7 @@ pub(crate) fn facts() -> HostFacts {
         resolver: Resolver::default(),
         links: Vec::new(),
         environment: BTreeMap::new(),
+        devices: Vec::new(),
     }
 }
 
