@@ -4,13 +4,14 @@ use std::fs::File;
 use std::time::Duration;
 
 use camino::Utf8Path;
-use hugepages::{Grown, Growth, PageSize, Pool};
+use hugepages::{GrowError, Grown, Growth, PageSize, Pool};
 use numa::{HostRoot, NodeId};
 
-/// Where what tests grow is written down. A test that was killed is cleaned up after by the next one.
-const STATE: &str = "/run/virt-launcher-tests/pools";
+/// Where what tests grow is written down. A test that was killed is cleaned up after by the next one. Not below `/run`,
+/// which a test that makes a world of its own sees no more.
+const STATE: &str = "/var/tmp/virt-launcher-tests/pools";
 /// Held by the one test that uses pools, of all checkouts on this machine.
-const LOCK: &str = "/run/virt-launcher-tests/pools.lock";
+const LOCK: &str = "/var/tmp/virt-launcher-tests/pools.lock";
 
 /// The pools of node 0. Dropping it shrinks what it grew, whatever the outcome.
 #[derive(Debug)]
@@ -36,8 +37,8 @@ impl Held {
     pub fn hold() -> Self {
         crate::need::root();
         let folder = Utf8Path::new(LOCK).parent().expect("a folder");
-        std::fs::create_dir_all(folder).expect("a folder in /run");
-        let lock = File::create(LOCK).expect("a lock in /run");
+        std::fs::create_dir_all(folder).expect("a folder in /var/tmp");
+        let lock = File::create(LOCK).expect("a lock in /var/tmp");
         lock.lock().expect("the lock of the pools");
         hugepages::recover(&HostRoot::default(), STATE.into())
             .expect("what killed tests grew shrinks back");
@@ -58,9 +59,19 @@ impl Held {
             size,
             pages,
         };
-        match hugepages::grow(&HostRoot::default(), STATE.into(), &[growth]) {
+        let grow = || hugepages::grow(&HostRoot::default(), STATE.into(), &[growth]);
+        let grown = grow().or_else(|error| match error {
+            GrowError::Short { .. } => {
+                make_room();
+                grow()
+            }
+            error => Err(error),
+        });
+        match grown {
             Ok(grown) => self.grown.push(grown),
-            Err(error) => panic!("this test needs `{pages}` huge pages of `{size}`: {error}"),
+            Err(error) => panic!(
+                "this test needs `{pages}` huge pages of `{size}`: {error}; reserve them at boot, or free memory"
+            ),
         }
     }
 
@@ -100,6 +111,14 @@ impl Held {
             std::thread::sleep(Duration::from_millis(10));
         }
         panic!("`{}` pages of `{size}` are free, not `{pages}`", free(size));
+    }
+}
+
+/// Inodes and dentries that are cached lie everywhere and cannot be moved: the kernel drops them and moves the rest
+/// together (`Documentation/admin-guide/sysctl/vm.rst`).
+fn make_room() {
+    for (file, word) in [("drop_caches", "2"), ("compact_memory", "1")] {
+        std::fs::write(format!("/proc/sys/vm/{file}"), word).expect("root may");
     }
 }
 

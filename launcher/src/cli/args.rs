@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::ctl::CtlArgs;
 use crate::inspect::{InspectArgs, Output};
 use crate::placement::Policy;
 
@@ -30,6 +31,8 @@ pub enum Command {
     Qmp(InspectArgs),
     /// Tell whether every thread and huge page of a running VM is where its plan says
     Verify(VerifyArgs),
+    /// Do something with a running VM: pause it, shut it down, look at its console, ...
+    Ctl(CtlArgs),
     /// Print a shell's completion script
     Completions(CompletionsArgs),
     /// The half of a run that owns the VM
@@ -75,6 +78,9 @@ pub struct RunArgs {
     /// Do not show the guest's serial console
     #[arg(long)]
     pub no_console: bool,
+    /// Grow the pools of huge pages by what the guest lacks while it runs; local runs only
+    #[arg(long)]
+    pub grow_hugepages: bool,
 }
 
 /// For people or for machines.

@@ -20,10 +20,18 @@ use crate::supervise::kept;
 use crate::supervise::outcome::{ExitCode, Outcome};
 use crate::supervise::state_dir::{self, StateDir};
 
+/// A pod has no say in the machine's memory.
+#[derive(Debug, thiserror::Error)]
+#[error("--grow-hugepages is for local runs: a pod gets the pages that the kubelet gives it")]
+struct NotLocal;
+
 /// A process that is PID 1 is in a pod; any other makes one.
 pub fn run(args: &RunArgs) -> u8 {
     log::start(args.log_format);
     if std::process::id() == 1 {
+        if args.grow_hugepages {
+            return report::failure("usage", &NotLocal, ExitCode::Usage);
+        }
         in_pod()
     } else {
         locally(args)
@@ -68,6 +76,7 @@ fn locally(args: &RunArgs) -> u8 {
         vmi: &text,
         arguments: args.in_pod(&disks),
         console: !args.no_console,
+        grow_hugepages: args.grow_hugepages,
     };
     match outer::run(&local) {
         Ok(code) => code,

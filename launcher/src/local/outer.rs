@@ -11,10 +11,12 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::wait::{WaitStatus, waitpid};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::aside;
 use super::clone::{Cloned, Program, clone_into_pod};
 use super::console::{self, Follower};
 use super::mounts::PodDirs;
 use super::pod_init::PodInit;
+use super::pools::{self, PoolsError};
 use super::run_dir::{Exclusive, RunDir, RunDirError};
 use crate::monitor::pidfd::pidfd_signal;
 use crate::net::address;
@@ -44,6 +46,9 @@ pub enum LocalError {
     /// The kernel made no namespaces.
     #[error("cannot make the pod's namespaces")]
     Clone(#[source] Errno),
+    /// Huge pages.
+    #[error(transparent)]
+    Pools(#[from] PoolsError),
     /// The NIC.
     #[error("cannot make the pod's NIC")]
     Nic(#[source] NetError),
@@ -76,6 +81,8 @@ pub struct LocalRun<'a> {
     pub arguments: Vec<String>,
     /// Show the console.
     pub console: bool,
+    /// Grow pools of huge pages by what the guest lacks, for as long as it runs.
+    pub grow_hugepages: bool,
 }
 
 /// Runs the pod to its end. The answer is the exit code of its PID 1.
@@ -97,6 +104,13 @@ pub fn run(local: &LocalRun<'_>) -> Result<u8, LocalError> {
 async fn run_pod(local: &LocalRun<'_>) -> Result<u8, LocalError> {
     // From here on a signal waits for the loop below.
     let mut signals = Signals::take()?;
+    let grown = pools::begin(local.spec, local.grow_hugepages)?;
+    let code = run_in_pod(local, &mut signals).await;
+    pools::shrink(grown);
+    code
+}
+
+async fn run_in_pod(local: &LocalRun<'_>, signals: &mut Signals) -> Result<u8, LocalError> {
     let started = std::time::Instant::now();
     let (run_dir, pod) = make_pod(local).await?;
     let host_link = pod.nic.host_link.clone();
@@ -108,7 +122,7 @@ async fn run_pod(local: &LocalRun<'_>) -> Result<u8, LocalError> {
         pod.nic.pod.addr(),
         pod.nic.host.addr()
     );
-    let code = follow(local, &run_dir, &pod, &mut signals).await;
+    let code = follow(local, &run_dir, &pod, signals).await;
     clean_up(run_dir, &host_link).await;
     code
 }
@@ -283,9 +297,9 @@ async fn follow(
         .path
         .join("private")
         .join(local.spec.identity.uid.to_string());
+    std::fs::create_dir_all(&private).map_err(system("make the VM's directory"))?;
     let mut follower = None;
     if local.console && local.spec.devices.serial_console {
-        std::fs::create_dir_all(&private).map_err(system("make the VM's directory"))?;
         follower = Some(
             Follower::open(&private.join("virt-serial0-log"))
                 .map_err(system("follow the console"))?,
@@ -293,8 +307,9 @@ async fn follow(
     }
     {
         let show = show(follower.as_mut());
-        tokio::pin!(show);
-        let mut showing = true;
+        let aside = aside::step_aside(&private);
+        tokio::pin!(show, aside);
+        let (mut showing, mut in_the_way) = (true, true);
         loop {
             tokio::select! {
                 _ = ended.ready() => break,
@@ -302,6 +317,12 @@ async fn follow(
                     let _gone = pidfd_signal(pod.process.pidfd.as_fd(), Signal::SIGTERM);
                 }
                 () = &mut show, if showing => showing = false,
+                moved = &mut aside, if in_the_way => {
+                    in_the_way = false;
+                    if let Err(error) = moved {
+                        tracing::warn!(event = "misplaced", error = %error, "placement: the outer process may be in the way of vCPUs");
+                    }
+                }
             }
         }
     }

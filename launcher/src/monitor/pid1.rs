@@ -122,6 +122,7 @@ pub fn run(supervisor: impl Fn() -> Command) -> Result<Verdict, MonitorError> {
 struct Supervisor {
     child: Child,
     channel: Channel,
+    started: Instant,
     ready: Option<Instant>,
     signals_told: u32,
     /// It closed its end: it has died, or may as well.
@@ -172,6 +173,7 @@ impl Pid1 {
         let supervisor = Supervisor {
             child,
             channel,
+            started: Instant::now(),
             ready: None,
             signals_told,
             closed: false,
@@ -414,9 +416,9 @@ impl Pid1 {
 
     /// When a supervisor that has nothing left to do but to say so is taken for hung.
     fn silence_ends(&self) -> Option<Instant> {
-        self.supervisor.as_ref().filter(|one| !one.closed)?;
+        let supervisor = self.supervisor.as_ref().filter(|one| !one.closed)?;
         match &self.guest {
-            Some(guest) => Some(guest.gone_since()? + LAST_WORD),
+            Some(guest) => Some(guest.gone_since()?.max(supervisor.started) + LAST_WORD),
             None => Some(self.ending.first? + END_WITHOUT_QEMU),
         }
     }

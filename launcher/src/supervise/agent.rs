@@ -6,6 +6,7 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use qmp::qga::{GuestShutdownMode, guest_fsfreeze_freeze, guest_fsfreeze_thaw, guest_shutdown};
 use qmp::{Agent, AgentError};
+use serde_json::Value;
 use tokio::sync::Mutex;
 
 /// An agent that is there answers within milliseconds; freezing waits for the guest's disks.
@@ -42,6 +43,13 @@ impl Port {
     /// The next call connects anew.
     pub async fn forget(&self) {
         *self.agent.lock().await = None;
+    }
+
+    /// One command by name.
+    pub async fn ask(&self, name: &str, arguments: Value) -> Result<Value, AgentError> {
+        let agent = self.agent().await?;
+        self.kept(agent.execute_raw(name, arguments, ANSWER).await)
+            .await
     }
 
     /// `guest-shutdown`, which answers nothing when it works.

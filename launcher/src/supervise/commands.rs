@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use camino::Utf8PathBuf;
 use qmp::Session;
 use qmp::qga::GuestShutdownMode;
 use serde_json::json;
@@ -40,15 +39,9 @@ enum Failure {
 
 impl Commands {
     /// At most one report an action, and actions are few: no bound is needed.
-    pub fn new(agent: Utf8PathBuf) -> (Self, mpsc::UnboundedReceiver<Report>) {
+    pub fn new(agent: Port) -> (Self, mpsc::UnboundedReceiver<Report>) {
         let (reports, receiver) = mpsc::unbounded_channel();
-        let agent = Port::new(agent);
         (Self { agent, reports }, receiver)
-    }
-
-    /// The agent's port, for whoever else asks it.
-    pub fn agent(&self) -> &Port {
-        &self.agent
     }
 
     /// Sends a command and goes on; its end is reported, and told to whoever asked for it.

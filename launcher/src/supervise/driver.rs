@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::sys::signal::Signal;
 use tokio::sync::{mpsc, oneshot};
 
+use super::agent::Port;
 use super::alarms::Alarms;
 use super::channel::{Found, Pid1};
 use super::commands::{Commands, Report};
@@ -18,7 +19,7 @@ use super::journal::Journal;
 use super::outcome::Outcome;
 use super::qemu::{Monitor, Word};
 use super::services::Services;
-use super::state_dir::{JOURNAL, PLAN, StateDir};
+use super::state_dir::{JOURNAL, PLAN, STATUS, StateDir};
 use super::step::operation::{Admission, admit};
 use super::step::resume::{Left, Seen, resume};
 use super::step::{Action, Input, Phase, State, Terms, step};
@@ -31,6 +32,7 @@ use crate::monitor::pidfd::pidfd_signal;
 use crate::monitor::protocol::{ExitStatus, Hello, Tell};
 use crate::plan::LaunchPlan;
 use crate::spec::RebootPolicy;
+use crate::status::{Circumstances, Pids, status};
 
 /// What a supervisor without a journal holds back until it has seen QEMU.
 const MOST_HELD: usize = 16;
@@ -114,6 +116,7 @@ struct Driver<'a> {
     answer: Option<oneshot::Sender<Result<i32, String>>>,
     not_spawned: bool,
     qemu: Option<OwnedFd>,
+    qemu_pid: Option<i32>,
     exit: Option<(ExitStatus, bool)>,
     error: Option<LaunchError>,
     monitor: Monitor,
@@ -133,8 +136,9 @@ impl<'a> Driver<'a> {
     fn new(plan: &'a LaunchPlan, pid1: &'a Pid1, dir: StateDir, found: Found) -> Self {
         let lifecycle = &plan.lifecycle;
         let Found { hello, qemu, kept } = found;
-        let (commands, reports) = Commands::new(plan.paths.agent(plan.uid));
-        let (services, wishes) = Services::new(kept);
+        let agent = Port::new(plan.paths.agent(plan.uid));
+        let (commands, reports) = Commands::new(agent.clone());
+        let (services, wishes) = Services::new(kept, agent, hello.minimal);
         Self {
             plan,
             pid1,
@@ -154,6 +158,7 @@ impl<'a> Driver<'a> {
             answer: None,
             not_spawned: false,
             qemu,
+            qemu_pid: hello.qemu.map(|qemu| qemu.pid),
             exit: hello.qemu.and_then(|qemu| Some((qemu.exit?, qemu.overdue))),
             error: None,
             monitor: Monitor::Absent,
@@ -195,6 +200,7 @@ impl<'a> Driver<'a> {
                 alarm = self.alarms.next() => self.take(Input::Alarm(alarm)),
                 Some(report) = self.reports.recv() => self.reported(report),
                 Some(wish) = self.wishes.recv() => self.wished(wish),
+                () = self.services.agent_told() => self.publish(),
             }
         }
     }
@@ -234,7 +240,7 @@ impl<'a> Driver<'a> {
         match packet.message {
             Tell::Hello(_) => {}
             Tell::Spawned { pid } => {
-                self.services.qemu_is(pid);
+                self.qemu_pid = Some(pid);
                 self.qemu = packet.files.into_iter().next();
                 if matches!(self.state.phase, Phase::Quitting { .. }) {
                     // It was called off while PID 1 started it.
@@ -338,7 +344,7 @@ impl<'a> Driver<'a> {
         );
         self.ready();
         let (plan, started) = (self.plan, self.started);
-        let pid = self.hello.qemu?.pid;
+        let pid = self.qemu_pid?;
         self.services.keep_in_place(self.plan, &session, pid);
         if self.state.phase != Phase::Starting {
             return None;
@@ -402,6 +408,7 @@ impl<'a> Driver<'a> {
             }
         }
         self.write_journal();
+        self.publish();
         let mut left = actions.iter().filter(|action| action.is_command()).count();
         for action in actions {
             if action == Action::Kill {
@@ -434,6 +441,33 @@ impl<'a> Driver<'a> {
             tracing::warn!(event = "not-journaled", error = %crate::cli::chain(&error), "a supervisor that has to follow will know less");
         }
         self.journaled = Some(journal);
+    }
+
+    /// Tells the status, where it is another.
+    fn publish(&mut self) {
+        self.services.agent_is(self.state.agent);
+        let now = Circumstances {
+            since: self.since,
+            pids: Pids {
+                pid1: std::os::unix::process::parent_id().cast_signed(),
+                supervisor: std::process::id().cast_signed(),
+                qemu: self.qemu_pid,
+            },
+            restarts: self.hello.restarts,
+            minimal: self.hello.minimal,
+            monitor: self.monitor.session().is_some(),
+        };
+        let status = status(self.plan, &self.state, &now);
+        let Ok(mut status) = serde_json::to_value(status) else {
+            return;
+        };
+        status["agent"] = self.services.answers();
+        if !self.services.publish(&status) {
+            return;
+        }
+        if let Err(error) = self.dir.write(STATUS, &status) {
+            tracing::warn!(event = "status-not-written", error = %crate::cli::chain(&error), "the status file is old");
+        }
     }
 
     fn reported(&mut self, report: Report) {

@@ -4,10 +4,12 @@
 //! (`state_dir`, `journal`), the files that PID 1 kept (`kept`), and QEMU's own answers (`takeover`).
 
 pub mod agent;
+pub mod agent_poll;
 pub mod alarms;
 pub mod channel;
 pub mod commands;
 pub mod cpuset;
+pub mod desk;
 pub mod driver;
 pub mod journal;
 pub mod kept;

@@ -5,14 +5,18 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::socket::{Backlog, listen};
 use qmp::Session;
-use serde_json::json;
-use tokio::sync::mpsc;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
 
+use super::agent::Port;
+use super::agent_poll::{self, Answers};
 use super::channel::Pid1;
+use super::desk::Desk;
 use super::wishes::{Wish, Wishes};
 use super::{cpuset, kept, logs};
 use crate::apply::threads;
@@ -29,27 +33,67 @@ pub struct Services {
     kept: BTreeMap<String, OwnedFd>,
     control: Option<UnixListener>,
     wishes: Wishes,
-    qemu: Option<i32>,
     in_place: bool,
+    agent: Port,
+    connected: watch::Sender<bool>,
+    answers: watch::Receiver<Answers>,
+    status: watch::Sender<Arc<Value>>,
 }
 
 impl Services {
     /// With the files that an earlier supervisor left.
-    pub fn new(kept: BTreeMap<String, OwnedFd>) -> (Self, mpsc::Receiver<Wish>) {
+    pub fn new(
+        kept: BTreeMap<String, OwnedFd>,
+        agent: Port,
+        minimal: bool,
+    ) -> (Self, mpsc::Receiver<Wish>) {
         let (wishes, receiver) = Wishes::channel();
+        let (connected, is_connected) = watch::channel(false);
+        let (told, answers) = watch::channel(Answers::new());
+        if !minimal {
+            tokio::spawn(agent_poll::poll(agent.clone(), is_connected, told));
+        }
         let services = Self {
             kept,
             control: None,
             wishes,
-            qemu: None,
             in_place: false,
+            agent,
+            connected,
+            answers,
+            status: watch::Sender::new(Arc::new(Value::Null)),
         };
         (services, receiver)
     }
 
-    /// QEMU's pid, for those who report it.
-    pub fn qemu_is(&mut self, pid: i32) {
-        self.qemu = Some(pid);
+    /// Tells whoever watches; `false` if nothing is new.
+    pub fn publish(&self, status: &Value) -> bool {
+        self.status.send_if_modified(|known| {
+            let news = known.as_ref() != status;
+            if news {
+                *known = Arc::new(status.clone());
+            }
+            news
+        })
+    }
+
+    /// The guest agent is asked while it is there.
+    pub fn agent_is(&self, connected: bool) {
+        self.connected
+            .send_if_modified(|known| std::mem::replace(known, connected) != connected);
+    }
+
+    /// What the guest agent told last; pending until that changes. Cancel-safe.
+    pub async fn agent_told(&mut self) {
+        if self.answers.changed().await.is_err() {
+            // A minimal supervisor asks nothing.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// What the guest agent told, by question.
+    pub fn answers(&self) -> Value {
+        json!(*self.answers.borrow())
     }
 
     /// What a supervisor that follows another one can serve before it has found QEMU.
@@ -96,7 +140,19 @@ impl Services {
         match listener {
             Ok(listener) => {
                 let policy = control::Policy::for_uid(nix::unistd::geteuid().as_raw());
-                tokio::spawn(control::serve(listener, session.clone(), policy));
+                let desk = Desk {
+                    session: session.clone(),
+                    wishes: self.wishes.clone(),
+                    agent: self.agent.clone(),
+                    status: self.status.subscribe(),
+                    directory: plan.paths.vm(plan.uid),
+                };
+                tokio::spawn(control::serve(
+                    listener,
+                    session.clone(),
+                    Arc::new(desk),
+                    policy,
+                ));
             }
             Err(error) => {
                 tracing::warn!(event = "no-control", path = %plan.paths.control(), error = %error, "`virt-launcher qmp` and `ctl` cannot be served");

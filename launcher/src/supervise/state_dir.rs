@@ -19,6 +19,9 @@ pub const PLAN: &str = "plan.json";
 /// The journal's file.
 pub const JOURNAL: &str = "journal.json";
 
+/// The status's file.
+pub const STATUS: &str = "status.json";
+
 /// A state that cannot be kept or read.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
