@@ -327,11 +327,20 @@ fn images_made(images: &Prepared) -> String {
 
 fn networks(plan: &LaunchPlan) -> String {
     let nics = plan.network.nics.iter().map(|nic| {
-        let guest = nic
-            .masquerade
-            .guest
-            .map_or_else(|| "no address".to_owned(), |net| net.addr().to_string());
-        format!("{} as {guest} on {}", nic.name, nic.tap.name)
+        let leased = nic
+            .dhcp
+            .as_ref()
+            .map(|lease| lease.address.addr().to_string());
+        let guest6 = nic.masquerade().and_then(|nat| nat.guest6);
+        let guest = leased
+            .or_else(|| guest6.map(|net| net.addr().to_string()))
+            .unwrap_or_else(|| "no address of ours".to_owned());
+        let whose = if nic.is_ours() {
+            ""
+        } else {
+            ", found prepared"
+        };
+        format!("{} as {guest} on {}{whose}", nic.name, nic.tap.name)
     });
     let nics: Vec<String> = nics.collect();
     if nics.is_empty() {

@@ -15,6 +15,7 @@ pub mod aside;
 pub mod clone;
 pub mod console;
 pub mod mounts;
+pub mod networks;
 pub mod outer;
 pub mod pod_init;
 pub mod pools;

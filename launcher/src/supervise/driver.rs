@@ -321,6 +321,8 @@ impl<'a> Driver<'a> {
         self.services.serve_dhcp(dhcp);
         self.services.bound_logs(self.plan);
         self.services.serve_control(self.plan, self.pid1, &session);
+        self.services
+            .serve_metrics(self.plan, self.pid1, &session, qemu);
         self.services.record_host_model(self.plan, &session);
         self.services.keep_in_place(self.plan, &session, qemu);
         self.monitor = Monitor::Live { session, events };
@@ -333,7 +335,10 @@ impl<'a> Driver<'a> {
     fn taken(&mut self, seen: Seen) -> Option<Work<'a>> {
         let session = self.monitor.session().cloned()?;
         self.resume(seen);
+        let qemu = self.qemu_pid?;
         self.services.serve_control(self.plan, self.pid1, &session);
+        self.services
+            .serve_metrics(self.plan, self.pid1, &session, qemu);
         tracing::info!(
             event = "taken-up",
             ms = crate::local::outer::millis(self.started),
@@ -344,13 +349,12 @@ impl<'a> Driver<'a> {
         );
         self.ready();
         let (plan, started) = (self.plan, self.started);
-        let pid = self.qemu_pid?;
-        self.services.keep_in_place(self.plan, &session, pid);
+        self.services.keep_in_place(self.plan, &session, qemu);
         if self.state.phase != Phase::Starting {
             return None;
         }
         Some(Box::pin(async move {
-            Done::Finished(finish_for_another(plan, &session, pid, started).await)
+            Done::Finished(finish_for_another(plan, &session, qemu, started).await)
         }))
     }
 
