@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::files::{self, FilesError};
+use super::progress::watched;
 use crate::net::dhcp;
 use crate::net::error::NetError;
 use crate::net::setup::{self, NetworkUp};
@@ -17,6 +18,7 @@ use crate::qemu;
 use crate::storage::PrepareError;
 use crate::storage::prepare::{Prepared, prepare};
 use crate::supervise::channel::{Pid1, Pid1Error};
+use crate::supervise::outcome::ExitCode;
 
 /// QEMU greets within 50 ms; a machine that swaps, or fills memory, takes longer.
 const GREETING: Duration = Duration::from_secs(60);
@@ -67,6 +69,25 @@ pub enum LaunchError {
     Thread(#[source] io::Error),
 }
 
+impl LaunchError {
+    /// Who has to do something about it.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Storage(_) => ExitCode::Refused,
+            Self::Files(_) | Self::Network(_) | Self::Dhcp(_) => ExitCode::HostUnfit,
+            Self::NotSpawned { .. } | Self::Monitor(_) | Self::Command { .. } => {
+                ExitCode::QemuFailed
+            }
+            Self::Pid1(_) | Self::Privileges(_) | Self::Thread(_) => ExitCode::Bug,
+        }
+    }
+
+    /// Whether this is how the launch noticed that QEMU had ended: then QEMU's own last words say more.
+    pub fn is_echo_of_exit(&self) -> bool {
+        matches!(self, Self::Monitor(_) | Self::Command { .. })
+    }
+}
+
 /// What a successful launch leaves to the supervisor.
 #[derive(Debug)]
 pub struct Launched {
@@ -94,7 +115,9 @@ pub async fn launch(
         move || prepare(&storage)
     });
     let taps = setup::open_taps(&plan.network).map_err(LaunchError::Network);
-    let images = images.await?.map_err(LaunchError::Storage)?;
+    let images = watched("storage", images)
+        .await?
+        .map_err(LaunchError::Storage)?;
     let mut launch = Launch {
         plan,
         started,
@@ -148,7 +171,10 @@ impl Launch<'_> {
                 .await
                 .map_err(LaunchError::Network)
         };
-        let (network, monitor) = tokio::join!(timed(network), timed(self.monitor(spawned)));
+        let (network, monitor) = tokio::join!(
+            timed(watched("network", network)),
+            timed(watched("qemu", self.monitor(spawned)))
+        );
         let (network_ms, monitor_ms) = (network.0, monitor.0);
         // Kept first: whatever fails from here on, it is undone.
         let network = network.1.map(|up| self.network = Some(up));
@@ -235,6 +261,7 @@ impl Launch<'_> {
 
     /// The guest has not run yet: from here on nothing around it can do more than it can.
     fn drop_privileges(&self, qemu: i32) -> Result<(), LaunchError> {
+        let started = Instant::now();
         privileges::drop_all()?;
         let processes = [
             ("PID 1", 1),
@@ -246,6 +273,7 @@ impl Launch<'_> {
         }
         tracing::info!(
             event = "privileges-dropped",
+            ms = ms(started),
             "privileges: none left in PID 1, supervisor and QEMU"
         );
         Ok(())

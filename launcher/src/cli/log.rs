@@ -1,6 +1,8 @@
 //! Steps and events on stderr: one line each for people, JSON for pods.
 
 use std::fmt;
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -10,11 +12,16 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::args::LogFormat;
+use crate::apply::progress::PROGRESS;
 
 /// Turns logging on. `VIRT_LAUNCHER_LOG` holds a filter such as `debug`; `info` is the default.
 pub fn start(format: LogFormat) {
-    let filter =
+    let mut filter =
         EnvFilter::try_from_env("VIRT_LAUNCHER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let terminal = format == LogFormat::Text && std::io::stderr().is_terminal();
+    if let (false, Ok(off)) = (terminal, format!("{PROGRESS}=off").parse()) {
+        filter = filter.add_directive(off);
+    }
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
@@ -25,12 +32,24 @@ pub fn start(format: LogFormat) {
             .flatten_event(true)
             .with_target(false)
             .try_init(),
-        LogFormat::Text => builder.event_format(Line).try_init(),
+        LogFormat::Text => builder
+            .event_format(Line {
+                terminal,
+                in_place: AtomicBool::new(false),
+            })
+            .try_init(),
     };
 }
 
 /// `message (12.3 ms)`, with the level in front when it is not a step.
-struct Line;
+struct Line {
+    terminal: bool,
+    /// The cursor stands behind a progress line, which the next line replaces.
+    in_place: AtomicBool,
+}
+
+/// To the line's beginning, and everything behind it erased (ECMA-48, EL).
+const ANEW: &str = "\r\x1b[K";
 
 impl<S, N> FormatEvent<S, N> for Line
 where
@@ -45,6 +64,13 @@ where
     ) -> fmt::Result {
         let mut parts = Parts::default();
         event.record(&mut parts);
+        let progress = event.metadata().target() == PROGRESS;
+        if self.in_place.swap(progress, Ordering::Relaxed) {
+            out.write_str(ANEW)?;
+        }
+        if progress {
+            return out.write_str(&parts.message);
+        }
         match *event.metadata().level() {
             Level::INFO => {}
             Level::WARN => out.write_str("warning: ")?,
@@ -59,7 +85,7 @@ where
             write!(out, " ({ms} ms)")?;
         }
         // The console may have the terminal in raw mode, where a line feed alone does not return the carriage.
-        out.write_str(if crate::local::console::is_terminal() {
+        out.write_str(if self.terminal && crate::local::console::is_terminal() {
             "\r\n"
         } else {
             "\n"

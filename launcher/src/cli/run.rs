@@ -2,13 +2,15 @@
 
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::Command;
+use std::time::Instant;
 
 use nix::sys::signal::SigSet;
 
-use super::args::{PodInitArgs, RunArgs};
+use super::args::{LogFormat, PodInitArgs, RunArgs};
 use super::plan::{Wanted, prepare};
 use super::{log, report, vmi_source};
-use crate::local::{outer, pod_init};
+use crate::local::outer::{self, millis};
+use crate::local::pod_init;
 use crate::monitor::pid1::{self, Verdict};
 use crate::pod::PodPaths;
 use crate::storage;
@@ -56,10 +58,15 @@ fn locally(args: &RunArgs) -> u8 {
         Err(refusal) => return report::refusal(&refusal),
     };
     let disks = storage::plan::local_paths(&spec, &args.vm.disk_paths(), &PodPaths::default());
+    let init_arguments = match args.log_format {
+        LogFormat::Text => Vec::new(),
+        LogFormat::Json => vec!["--log-format=json".to_owned()],
+    };
     let local = outer::LocalRun {
         spec: &spec,
         vmi: &text,
         arguments: args.in_pod(&disks),
+        init_arguments,
         console: !args.no_console,
     };
     match outer::run(&local) {
@@ -70,7 +77,7 @@ fn locally(args: &RunArgs) -> u8 {
 
 /// Becomes a local pod's PID 1.
 pub fn pod_init(args: &PodInitArgs) -> u8 {
-    log::start(super::args::LogFormat::Text);
+    log::start(args.log_format);
     let error = pod_init::run(inherited(args.from_outer));
     report::failure("pod-init-failed", &error, ExitCode::HostUnfit)
 }
@@ -105,6 +112,7 @@ pub fn supervise(args: &RunArgs) -> u8 {
 }
 
 async fn own(args: &RunArgs, pid1: &Pid1) -> u8 {
+    let started = Instant::now();
     let text = match vmi_source::read(&args.vm) {
         Ok(text) => text,
         Err(error) => return report::failure("no-vmi", &error, ExitCode::Usage),
@@ -114,36 +122,45 @@ async fn own(args: &RunArgs, pid1: &Pid1) -> u8 {
         Err(error) => return error.report(),
     };
     report::notices(&plan.notices);
+    tracing::info!(
+        event = "planned",
+        ms = millis(started),
+        "plan: {} on {}",
+        plan.domain,
+        plan.accel
+    );
     let ended = driver::run(&plan, pid1).await;
     let log = plan.paths.qemu_log(plan.uid);
     match ended {
-        Ended::Vm(outcome) => told(&outcome, &log),
-        Ended::Launch(error, exit) => {
-            if let Some(status) = exit {
-                tracing::error!(
-                    event = "qemu-exited",
-                    "QEMU ended with {status}{}",
-                    last_words(&log)
-                );
-            }
-            report::failure("launch-failed", &error, ExitCode::QemuFailed)
+        Ended::Vm(outcome) => told(&outcome, millis(started), &log),
+        Ended::Launch(error, Some(status)) if error.is_echo_of_exit() => {
+            let code = error.exit_code() as u8;
+            tracing::error!(
+                event = "qemu-exited",
+                exit_code = code,
+                "QEMU ended with {status} before the guest ran{}",
+                last_words(&log)
+            );
+            code
         }
+        Ended::Launch(error, _) => report::failure("launch-failed", &error, error.exit_code()),
         Ended::Pid1Gone => ExitCode::ControlLost as u8,
     }
 }
 
-fn told(outcome: &Outcome, log: &camino::Utf8Path) -> u8 {
+fn told(outcome: &Outcome, ms: f64, log: &camino::Utf8Path) -> u8 {
     let code = outcome.exit_code() as u8;
     match outcome {
         Outcome::QemuDied(_) => {
             tracing::error!(
                 event = "ended",
                 exit_code = code,
-                "guest: {outcome}{}",
+                ms,
+                "end: {outcome}{}",
                 last_words(log)
             );
         }
-        _ => tracing::info!(event = "ended", exit_code = code, "guest: {outcome}"),
+        _ => tracing::info!(event = "ended", exit_code = code, ms, "end: {outcome}"),
     }
     code
 }

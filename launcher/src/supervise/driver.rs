@@ -141,7 +141,7 @@ impl<'a> Driver<'a> {
                 tracing::info!(
                     event = "signal",
                     signal = name,
-                    "{name}: the guest is asked to end"
+                    "signal: {name}"
                 );
                 self.take(Input::Terminate);
             }
@@ -227,7 +227,15 @@ impl<'a> Driver<'a> {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::PressPowerButton => self.command("system_powerdown"),
+            Action::PressPowerButton => {
+                let left = self.alarms.left(Alarm::GraceOver).as_secs_f64().ceil();
+                tracing::info!(
+                    event = "power-button",
+                    seconds_left = left,
+                    "guest: its power button is pressed; it has {left} s left, or until another signal"
+                );
+                self.command("system_powerdown");
+            }
             Action::Resume => self.command("cont"),
             Action::Quit => self.command("quit"),
             Action::Kill => self.kill(),
@@ -388,6 +396,12 @@ struct Alarms {
 impl Alarms {
     fn set(&mut self, alarm: Alarm, after: Duration) {
         self.set.insert(alarm, Instant::now() + after);
+    }
+
+    /// Until it goes off; nothing when it is not set.
+    fn left(&self, alarm: Alarm) -> Duration {
+        let at = self.set.get(&alarm).copied();
+        at.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()))
     }
 
     fn clear(&mut self) {

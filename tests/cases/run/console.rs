@@ -2,10 +2,13 @@
 
 use std::io::Write;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, tcgetattr};
+use nix::unistd::Pid;
+use tests::pod;
 use tests::process::{Started, Stream};
-use tests::run::{BOOT, Launch, Run, SOON, ask, vmi};
+use tests::run::{BOOT, Launch, Run, SOON, ask, paused_vmi, vmi};
 use tests::world::World;
 
 const LEAVE: &[u8] = b"\x1d";
@@ -44,6 +47,26 @@ fn a_terminal_types_into_the_guest_leaves_it_and_interrupts_it() -> Result<()> {
 }
 
 #[test]
+fn a_background_job_of_a_terminal_is_not_stopped_by_it() -> Result<()> {
+    let world = World::enter()?;
+    let file = world.path().join("vmi.json");
+    let mut vmi = paused_vmi();
+    vmi["spec"]["terminationGracePeriodSeconds"] = 0.into();
+    std::fs::write(&file, vmi.to_string())?;
+    let script = "\"$0\" \"$@\" & wait $!";
+    let job = Launch::through("setsid", &["--ctty", "--wait", "sh", "-mc", script]);
+    let mut command = job.args(&["--vmi", file.as_str()]).command();
+    let (started, _keys) = Started::on_terminal(&mut command)?;
+    let mut run = Run::from(started);
+    run.wait_for("left paused as asked", SOON)?;
+    let outer = pod::children(run.child().id())?;
+    let outer = outer.first().context("the job is there")?;
+    kill(Pid::from_raw(*outer), Signal::SIGTERM)?;
+    assert_eq!(run.code()?, Some(7), "{:#?}", run.seen());
+    world.is_clean(SOON)
+}
+
+#[test]
 fn a_flood_on_the_console_is_bounded_and_does_not_reach_who_wants_none() -> Result<()> {
     let world = World::enter()?;
     let mut run = Launch::of(&vmi(&[("mode", "flood-console")]))
@@ -58,7 +81,7 @@ fn a_flood_on_the_console_is_bounded_and_does_not_reach_who_wants_none() -> Resu
     let log = log().expect("there is a console log");
     // It was cut at least once, and QEMU went on.
     let older = log.with_extension("1");
-    tests::pod::until(BOOT, || {
+    pod::until(BOOT, || {
         anyhow::ensure!(older.exists(), "{} is not there", older.display());
         Ok(())
     })?;
@@ -67,7 +90,7 @@ fn a_flood_on_the_console_is_bounded_and_does_not_reach_who_wants_none() -> Resu
         let length = std::fs::metadata(part)?.len();
         assert!(length < most, "{} has {length} bytes", part.display());
     }
-    run.signal(nix::sys::signal::Signal::SIGTERM)?;
+    run.signal(Signal::SIGTERM)?;
     assert_eq!(run.code()?, Some(0), "{:#?}", run.seen());
     assert_eq!(run.said(Stream::Out).next(), None);
     world.is_clean(SOON)
