@@ -69,7 +69,10 @@ impl Pod {
                 Some("supervise") => &mut supervisor,
                 _ => &mut qemu,
             };
-            ensure!(half.replace(child).is_none(), "PID 1 has one child too many");
+            ensure!(
+                half.replace(child).is_none(),
+                "PID 1 has one child too many"
+            );
         }
         let mut namespaces = BTreeMap::new();
         for name in NAMESPACES {
@@ -99,7 +102,10 @@ impl Pod {
         // A process that has just been reaped leaves its namespaces a moment later.
         until(within, || {
             let left = self.inhabitants();
-            ensure!(left.is_empty(), "namespaces of the pod are still in use: {left:?}");
+            ensure!(
+                left.is_empty(),
+                "namespaces of the pod are still in use: {left:?}"
+            );
             Ok(())
         })
     }

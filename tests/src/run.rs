@@ -165,6 +165,11 @@ impl Run {
         self.wait_for("demo: ready", BOOT).map(drop)
     }
 
+    /// Waits until the demo guest's shell listens; what is typed before is lost.
+    pub fn shell(&mut self) -> Result<()> {
+        self.wait_for("list of built-in commands", BOOT).map(drop)
+    }
+
     /// Its pod; QEMU must have been started.
     pub fn pod(&mut self) -> Result<Pod> {
         Pod::of(self.child().id())
@@ -205,7 +210,10 @@ pub fn be_reached(server: &TcpListener, word: &str) -> Result<IpAddr> {
     stream.set_read_timeout(Some(ANSWER))?;
     let mut greeting = String::new();
     BufReader::new(&stream).read_line(&mut greeting)?;
-    ensure!(greeting.starts_with("demo-guest"), "{peer} said `{greeting}`");
+    ensure!(
+        greeting.starts_with("demo-guest"),
+        "{peer} said `{greeting}`"
+    );
     writeln!(&stream, "{word}")?;
     Ok(peer.ip())
 }

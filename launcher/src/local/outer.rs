@@ -156,7 +156,10 @@ async fn start_pod(local: &LocalRun<'_>, run_dir: &RunDir) -> Result<Pod, LocalE
         .map_err(system("hand a pipe to the pod"))?;
     let number = from_outer.as_raw_fd().to_string();
     let fixed = ["virt-launcher", "pod-init", "--from-outer", &number].map(str::to_owned);
-    let argv: Vec<String> = fixed.into_iter().chain(local.init_arguments.clone()).collect();
+    let argv: Vec<String> = fixed
+        .into_iter()
+        .chain(local.init_arguments.clone())
+        .collect();
     let env: Vec<_> = std::env::vars_os().collect();
     let program = Program::new("/proc/self/exe", &argv, &env)
         .map_err(|error| system("name the program")(io::Error::other(error)))?;

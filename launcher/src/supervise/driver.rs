@@ -138,11 +138,7 @@ impl<'a> Driver<'a> {
             }
             Tell::Signal { number } => {
                 let name = Signal::try_from(number).map_or("a signal", Signal::as_str);
-                tracing::info!(
-                    event = "signal",
-                    signal = name,
-                    "signal: {name}"
-                );
+                tracing::info!(event = "signal", signal = name, "signal: {name}");
                 self.take(Input::Terminate);
             }
         }
@@ -401,7 +397,9 @@ impl Alarms {
     /// Until it goes off; nothing when it is not set.
     fn left(&self, alarm: Alarm) -> Duration {
         let at = self.set.get(&alarm).copied();
-        at.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()))
+        at.map_or(Duration::ZERO, |at| {
+            at.saturating_duration_since(Instant::now())
+        })
     }
 
     fn clear(&mut self) {

@@ -61,7 +61,9 @@ fn it_runs_the_vm_in_the_pod_it_is_in() -> Result<()> {
     // In a pod the console is on its socket and in its log, not among the launcher's own lines.
     let console = || -> Result<String> {
         let mut vms = fs::read_dir("/run/kubevirt-private")?.flatten();
-        let vm = vms.find(|vm| vm.path().is_dir()).context("no VM's directory")?;
+        let vm = vms
+            .find(|vm| vm.path().is_dir())
+            .context("no VM's directory")?;
         Ok(fs::read_to_string(vm.path().join("virt-serial0-log"))?)
     };
     pod::until(BOOT, || {

@@ -46,9 +46,7 @@ fn the_example_as_yaml_shows_its_network_and_powers_off() -> Result<()> {
     // Every port is the guest's: of one on which it does not listen, its own refusal comes back, although
     // somebody listens there in the pod.
     let network = run.pod()?.network()?;
-    let in_pod = namespace::inside(&network, || {
-        Ok(TcpListener::bind(("0.0.0.0", OTHER_PORT))?)
-    })?;
+    let in_pod = namespace::inside(&network, || Ok(TcpListener::bind(("0.0.0.0", OTHER_PORT))?))?;
     let refused = ask(pod, OTHER_PORT, "hello").expect_err("the guest refuses it");
     let refused = refused.downcast::<std::io::Error>()?;
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
@@ -78,12 +76,13 @@ fn only_listed_ports_are_forwarded_in_a_v1alpha3_vmi_from_stdin() -> Result<()> 
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     // Any other port is the pod's own.
     let network = run.pod()?.network()?;
-    let in_pod = namespace::inside(&network, || {
-        Ok(TcpListener::bind(("0.0.0.0", OTHER_PORT))?)
-    })?;
+    let in_pod = namespace::inside(&network, || Ok(TcpListener::bind(("0.0.0.0", OTHER_PORT))?))?;
     let answers = std::thread::spawn(move || be_reached(&in_pod, "from the pod"));
     assert_eq!(ask(pod, OTHER_PORT, "demo-guest?")?, "from the pod");
-    answers.join().ok().context("the pod's listener answers")??;
+    answers
+        .join()
+        .ok()
+        .context("the pod's listener answers")??;
     run.signal(nix::sys::signal::Signal::SIGTERM)?;
     run.wait_for("demo: power-button=pressed", BOOT)?;
     assert_eq!(run.code()?, Some(0), "{:#?}", run.seen());
