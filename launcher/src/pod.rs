@@ -67,9 +67,24 @@ impl PodPaths {
         self.vm(uid).join("qemu.log")
     }
 
+    /// What the run was to do.
+    pub fn plan(&self, uid: Uuid) -> Utf8PathBuf {
+        self.vm(uid).join("plan.json")
+    }
+
+    /// Where its threads and pages were found last.
+    pub fn placement(&self, uid: Uuid) -> Utf8PathBuf {
+        self.vm(uid).join("placement.json")
+    }
+
     /// The supervisor's inspection socket: QMP for any number of clients.
     pub fn control(&self) -> Utf8PathBuf {
         self.private.join("control.sock")
+    }
+
+    /// What virt-handler knew of a link of the pod when it took it for a bridge (facts 7.4).
+    pub fn vif_cache(&self, link: &str) -> Utf8PathBuf {
+        self.private.join(format!("vif-cache-{link}.json"))
     }
 
     /// `kernelBoot` files.

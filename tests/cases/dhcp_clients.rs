@@ -6,6 +6,8 @@ use nix::sched::{CloneFlags, unshare};
 
 #[path = "dhcp_rig.rs"]
 mod rig;
+#[path = "dhcp_routes.rs"]
+mod routes;
 
 use rig::{Call, Rig, Run, event, ip, plan};
 
@@ -253,6 +255,21 @@ fn each_bridge_has_its_own_server() -> Result<()> {
         signal_udhcpc(&rig, "-KILL")?;
         rig.in_guest(&["ip", "addr", "flush", "dev", nic]).run()?;
     }
+    Ok(())
+}
+
+#[test]
+fn a_lease_outlives_the_server() -> Result<()> {
+    let rig = Rig::new()?;
+    let (_events, serving) = rig.serve_a_while(plan("k6t-eth0"))?;
+    start_udhcpc(&rig, "eth0")?;
+    expect_what_udhcpc_knows(&rig.call(&["bound"])?);
+    drop(serving);
+    // Nothing was kept but the plan.
+    let (events, _serving) = rig.serve_a_while(plan("k6t-eth0"))?;
+    signal_udhcpc(&rig, "-USR1")?;
+    expect_what_udhcpc_knows(&rig.call(&["renew"])?);
+    assert_eq!(event(&events, "dhcp.leased")?["address"], "10.0.2.2");
     Ok(())
 }
 

@@ -105,23 +105,56 @@ impl Rig {
         self.in_guest(&["ip", "link", "set", nic, "up"]).run()
     }
 
+    /// The bridge of a pod whose address is point-to-point, as Calico gives it; 203.0.113.1 is outside.
+    pub(crate) fn point_to_point(&self) -> Result<DhcpPlan> {
+        ip("addr flush dev k6t-eth0")?;
+        for address in ["169.254.75.10", "169.254.1.1", "203.0.113.1"] {
+            ip(&format!("addr add {address}/32 dev k6t-eth0"))?;
+        }
+        ip("route add 10.244.0.5/32 dev k6t-eth0")?;
+        let address = |text: &str| text.parse().expect("an address");
+        let net = |text: &str| text.parse().expect("a network");
+        Ok(DhcpPlan {
+            address: net("10.244.0.5/32"),
+            server: address("169.254.75.10"),
+            router: Some(address("169.254.1.1")),
+            routes: vec![
+                (net("169.254.1.1/32"), address("0.0.0.0")),
+                (net("0.0.0.0/0"), address("169.254.1.1")),
+            ],
+            ..plan("k6t-eth0")
+        })
+    }
+
+    /// Serves `plan` until what is returned second is dropped; the port is free again then.
+    pub(crate) fn serve_a_while(&self, plan: DhcpPlan) -> Result<(Lines<Value>, Serving)> {
+        let server = Server::bind(&plan)?;
+        let (sender, events) = mpsc::channel();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            logged(sender, async {
+                tokio::select! {
+                    error = server.serve() => panic!("the server ended: {error}"),
+                    _ = stopped => {}
+                }
+            });
+        });
+        let serving = Serving {
+            stop: Some(stop),
+            thread: Some(thread),
+        };
+        Ok((events, serving))
+    }
+
     /// Serves `plan` from an fd that was bound here, and hands back what the server reports.
     pub(crate) fn serve(&self, plan: DhcpPlan) -> Result<Lines<Value>> {
         let fd = Server::bind(&plan)?.into_fd();
         let server = Server::from_fd(fd, plan)?;
         let (sender, events) = mpsc::channel();
         std::thread::spawn(move || {
-            let subscriber = tracing_subscriber::fmt()
-                .json()
-                .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
-                .with_writer(move || Channel(sender.clone()))
-                .finish();
-            let _log = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime");
-            panic!("the server ended: {}", runtime.block_on(server.serve()));
+            logged(sender, async {
+                panic!("the server ended: {}", server.serve().await);
+            });
         });
         Ok(events)
     }
@@ -182,6 +215,36 @@ impl Rig {
         });
         flood.join().expect("the flood's thread")
     }
+}
+
+/// A server that stops when this is dropped.
+pub(crate) struct Serving {
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the server's thread");
+        }
+    }
+}
+
+/// Runs a server with its log going to `sender`.
+fn logged(sender: Sender<Value>, server: impl Future<Output = ()>) {
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
+        .with_writer(move || Channel(sender.clone()))
+        .finish();
+    let _log = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(server);
 }
 
 impl Drop for Rig {

@@ -5,10 +5,14 @@
 
 pub mod binary;
 pub mod guest;
+pub mod hosts;
 pub mod namespace;
 pub mod need;
+pub mod node;
 pub mod pod;
+pub mod pools;
 pub mod process;
+pub mod proof;
 pub mod run;
 pub mod world;
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-/// Target of events that only a terminal shows, each in place of the one before.
+/// Target of events that only a terminal shows: time alone is news to nobody who reads a log.
 pub const PROGRESS: &str = "progress";
 
 /// A step that takes less is told by its own line alone.
@@ -19,7 +19,7 @@ pub async fn watched<T>(what: &str, work: impl Future<Output = T>) -> T {
             done = &mut work => return done,
             () = sleep(LONG) => {
                 let seconds = started.elapsed().as_secs();
-                tracing::info!(target: PROGRESS, event = "progress", "{what}: {seconds} s so far");
+                tracing::info!(target: PROGRESS, event = "progress", progress = true, "{what}: {seconds} s so far");
             }
         }
     }

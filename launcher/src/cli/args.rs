@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::inspect::InspectArgs;
+use crate::inspect::{InspectArgs, Output};
+use crate::net::wire::HostBridge;
 
 /// Boots a KubeVirt VirtualMachineInstance on QEMU/KVM, without libvirt.
 #[derive(Debug, Parser)]
@@ -27,6 +28,8 @@ pub enum Command {
     Host(HostArgs),
     /// Look into a running VM, or into any QEMU with a QMP socket
     Qmp(InspectArgs),
+    /// Tell whether every thread and huge page of a running VM is where its plan says
+    Verify(VerifyArgs),
     /// Print a shell's completion script
     Completions(CompletionsArgs),
     /// The half of a run that owns the VM
@@ -63,6 +66,11 @@ pub struct RunArgs {
     /// Which VM.
     #[command(flatten)]
     pub vm: VmArgs,
+    /// Bridge of this machine behind a network of Multus', by the VMI's name of the network: what the
+    /// NetworkAttachmentDefinition is in a cluster. With vlan=ID the guest is on that VLAN of it. A network that is
+    /// not given leads nowhere. Of local runs alone; repeatable
+    #[arg(long = "network", value_name = "NAME=BRIDGE[,vlan=ID]", value_parser = network)]
+    pub networks: Vec<(String, HostBridge)>,
     /// How steps and events are told on stderr
     #[arg(long, value_enum, default_value_t, env = "VIRT_LAUNCHER_LOG_FORMAT")]
     pub log_format: LogFormat,
@@ -105,6 +113,20 @@ pub struct HostArgs {
     pub output: LogFormat,
 }
 
+/// `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The supervisor's or QEMU's own socket. Without it and --pod the one VM that runs here is meant
+    #[arg(long, value_name = "PATH", conflicts_with = "pod")]
+    pub socket: Option<Utf8PathBuf>,
+    /// The directory of a local run, or the root of a pod
+    #[arg(long, value_name = "DIR")]
+    pub pod: Option<Utf8PathBuf>,
+    /// Tables for people, or JSON for machines
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
 /// `completions`.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
@@ -129,6 +151,16 @@ fn disk(text: &str) -> Result<(String, Utf8PathBuf), String> {
             Ok((name.to_owned(), absolute(path)?))
         }
         _ => Err("a disk is given as NAME=PATH".to_owned()),
+    }
+}
+
+fn network(text: &str) -> Result<(String, HostBridge), String> {
+    match text.split_once('=') {
+        Some((name, bridge)) if !name.is_empty() => {
+            let bridge = bridge.parse::<HostBridge>();
+            Ok((name.to_owned(), bridge.map_err(|error| error.to_string())?))
+        }
+        _ => Err("a network is given as NAME=BRIDGE or NAME=BRIDGE,vlan=ID".to_owned()),
     }
 }
 

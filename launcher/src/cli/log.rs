@@ -32,20 +32,16 @@ pub fn start(format: LogFormat) {
             .flatten_event(true)
             .with_target(false)
             .try_init(),
-        LogFormat::Text => builder
-            .event_format(Line {
-                terminal,
-                in_place: AtomicBool::new(false),
-            })
-            .try_init(),
+        LogFormat::Text => builder.event_format(Line { terminal }).try_init(),
     };
 }
+
+/// The last line on the terminal is one of progress, and has no end yet.
+static UNFINISHED: AtomicBool = AtomicBool::new(false);
 
 /// `message (12.3 ms)`, with the level in front when it is not a step.
 struct Line {
     terminal: bool,
-    /// The cursor stands behind a progress line, which the next line replaces.
-    in_place: AtomicBool,
 }
 
 /// To the line's beginning, and everything behind it erased (ECMA-48, EL).
@@ -64,12 +60,8 @@ where
     ) -> fmt::Result {
         let mut parts = Parts::default();
         event.record(&mut parts);
-        let progress = event.metadata().target() == PROGRESS;
-        if self.in_place.swap(progress, Ordering::Relaxed) {
+        if UNFINISHED.swap(parts.progress && self.terminal, Ordering::Relaxed) {
             out.write_str(ANEW)?;
-        }
-        if progress {
-            return out.write_str(&parts.message);
         }
         match *event.metadata().level() {
             Level::INFO => {}
@@ -83,6 +75,9 @@ where
         }
         if let Some(ms) = parts.ms {
             write!(out, " ({ms} ms)")?;
+        }
+        if parts.progress && self.terminal {
+            return Ok(());
         }
         // The console may have the terminal in raw mode, where a line feed alone does not return the carriage.
         out.write_str(if self.terminal && crate::local::console::is_terminal() {
@@ -98,12 +93,20 @@ struct Parts {
     message: String,
     error: Option<String>,
     ms: Option<f64>,
+    /// It will be said again soon with another number: on a terminal it takes the place of the one before.
+    progress: bool,
 }
 
 impl Visit for Parts {
     fn record_f64(&mut self, field: &Field, value: f64) {
         if field.name() == "ms" {
             self.ms = Some(value);
+        }
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        if field.name() == "progress" {
+            self.progress = value;
         }
     }
 

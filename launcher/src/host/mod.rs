@@ -5,19 +5,22 @@ mod environment;
 mod links;
 mod read;
 mod resolver;
+mod rights;
 mod text;
+mod vif_cache;
 
 pub use links::links_from;
 pub use read::FactsError;
 pub use text::text;
+pub use vif_cache::VifCache;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use camino::Utf8PathBuf;
-use hugepages::Bytes;
+use hugepages::{Bytes, Limit, Pool};
 use ipnet::{Ipv4Net, Ipv6Net};
-use numa::CpuSet;
+use numa::{CpuSet, Disagreement, Topology};
 use serde::{Deserialize, Serialize};
 
 use crate::net::mac::MacAddr;
@@ -29,6 +32,24 @@ pub struct HostFacts {
     pub cpus: CpuSet,
     /// NUMA nodes this pod may allocate from, in the same way.
     pub mems: CpuSet,
+    /// Where the cgroup and the scheduler say different things of the two above.
+    #[serde(default)]
+    pub disagreements: Vec<Disagreement>,
+    /// All of the host's CPUs, cores, caches and nodes, with the distances between these.
+    #[serde(default)]
+    pub topology: Topology,
+    /// The host's pools of huge pages, by node, then size.
+    #[serde(default)]
+    pub pools: Vec<Pool>,
+    /// Limits that the pod's cgroups set on huge pages, by size, the nearest group's first.
+    #[serde(default)]
+    pub hugetlb: Vec<Limit>,
+    /// `mbind(2)` is allowed: the default seccomp profile of containers allows it only with CAP_SYS_NICE.
+    #[serde(default = "allowed")]
+    pub mbind: bool,
+    /// `SCHED_FIFO` is allowed, by CAP_SYS_NICE or a limit on real-time priority.
+    #[serde(default = "allowed")]
+    pub realtime: bool,
     /// `vendor_id` and flags of the first CPU.
     pub cpu: CpuIdentity,
     /// The cgroup's `memory.max`, where there is a limit.
@@ -45,8 +66,16 @@ pub struct HostFacts {
     pub resolver: Resolver,
     /// Links of the pod's network namespace, by index.
     pub links: Vec<Link>,
+    /// What virt-handler knew of a link before it took its addresses away, by the link's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vif_caches: BTreeMap<String, VifCache>,
     /// The pod's environment, as the device plugins and the kubelet set it.
     pub environment: BTreeMap<String, String>,
+}
+
+/// What older facts do not tell is taken to be allowed.
+fn allowed() -> bool {
+    true
 }
 
 /// Who made the CPU and what it can do.
@@ -84,6 +113,9 @@ pub struct Link {
     pub mtu: u32,
     /// `IFF_UP`.
     pub up: bool,
+    /// Index of the bridge it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controller: Option<u32>,
     /// IPv4 addresses with prefix.
     pub addresses: Vec<Ipv4Net>,
     /// IPv6 addresses with prefix, link-local ones included.
