@@ -1,7 +1,7 @@
 //! The supervisor as PID 1 knows it: a child, a channel, a few facts.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::time::Instant;
