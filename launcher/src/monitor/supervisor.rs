@@ -1,7 +1,7 @@
 //! The supervisor as PID 1 knows it: a child, a channel, a few facts.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::time::Instant;
@@ -83,7 +83,7 @@ impl Supervisor {
     }
 
     /// The next thing that it said, if there is one. After its end this answers nothing.
-    pub fn next(&mut self) -> Option<Packet<Ask>> {
+    pub fn heard(&mut self) -> Option<Packet<Ask>> {
         while !self.closed {
             match self.channel.try_receive() {
                 Ok(packet) => return packet,
