@@ -151,9 +151,7 @@ fn a_guest_reboots_softly_without_an_agent() -> Result<()> {
 #[test]
 fn a_full_disk_pauses_the_guest_until_somebody_decides() -> Result<()> {
     let world = World::enter()?;
-    let data = "/var/lib/virt-launcher";
-    std::fs::create_dir_all(data)?;
-    namespace::run("mount", &["-t", "tmpfs", "-o", "size=12m", "tmpfs", data])?;
+    let data = Small::mount("/var/lib/virt-launcher", "12m")?;
     let (mut run, _) = running()?;
     run.ready()?;
     run.wait_for("built-in commands", BOOT)?;

@@ -210,7 +210,7 @@ impl Pid1 {
 
     /// Takes all that the supervisor has said so far.
     fn hear(&mut self) {
-        while let Some(packet) = self.supervisor.as_mut().and_then(Supervisor::next) {
+        while let Some(packet) = self.supervisor.as_mut().and_then(Supervisor::heard) {
             self.asked(packet);
         }
     }

@@ -83,7 +83,7 @@ impl Supervisor {
     }
 
     /// The next thing that it said, if there is one. After its end this answers nothing.
-    pub fn next(&mut self) -> Option<Packet<Ask>> {
+    pub fn heard(&mut self) -> Option<Packet<Ask>> {
         while !self.closed {
             match self.channel.try_receive() {
                 Ok(packet) => return packet,
