@@ -1,16 +1,18 @@
 //! The steps from a plan to a running guest.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use numa::HostRoot;
 use qmp::Session;
-use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::files::{self, FilesError};
 use super::fill::{Fill, FillError};
-use super::records::{self, RecordError};
+use super::finish::finish;
+use super::progress::watched;
+use super::records::RecordError;
 use super::threads::{self, PlaceError};
 use crate::net::dhcp;
 use crate::net::error::NetError;
@@ -21,13 +23,12 @@ use crate::qemu;
 use crate::storage::PrepareError;
 use crate::storage::prepare::{Prepared, prepare};
 use crate::supervise::channel::{Pid1, Pid1Error};
+use crate::supervise::kept;
 use crate::supervise::outcome::ExitCode;
-use crate::verify::Identity;
+use crate::supervise::state_dir::StateError;
 
 /// QEMU greets within 50 ms, after the last page that it fills; a machine that swaps takes longer.
 const GREETING: Duration = Duration::from_secs(60);
-/// Any other answer of the monitor.
-const ANSWER: Duration = Duration::from_secs(20);
 
 /// A launch that failed. What was done is undone.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,9 @@ pub enum LaunchError {
     /// Images.
     #[error("cannot prepare the VM's disks")]
     Storage(#[source] PrepareError),
+    /// The plan is kept before anything is done.
+    #[error("cannot keep the VM's state")]
+    State(#[from] StateError),
     /// Files for QEMU.
     #[error(transparent)]
     Files(#[from] FilesError),
@@ -83,12 +87,25 @@ pub enum LaunchError {
 }
 
 impl LaunchError {
-    /// What the process says to whoever started it.
+    /// Who has to do something about it.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Fill(_) | Self::Placement(_) => ExitCode::Refused,
-            _ => ExitCode::QemuFailed,
+            Self::Storage(_) | Self::Fill(_) | Self::Placement(_) => ExitCode::Refused,
+            Self::Files(_) | Self::Network(_) | Self::Dhcp(_) => ExitCode::HostUnfit,
+            Self::NotSpawned { .. } | Self::Monitor(_) | Self::Command { .. } => {
+                ExitCode::QemuFailed
+            }
+            Self::Pid1(_)
+            | Self::Privileges(_)
+            | Self::State(_)
+            | Self::Record(_)
+            | Self::Thread(_) => ExitCode::Bug,
         }
+    }
+
+    /// Whether this is how the launch noticed that QEMU had ended: then QEMU's own last words say more.
+    pub fn is_echo_of_exit(&self) -> bool {
+        matches!(self, Self::Monitor(_) | Self::Command { .. })
     }
 }
 
@@ -103,8 +120,6 @@ pub struct Launched {
     pub dhcp: Vec<dhcp::Server>,
     /// QEMU, in the pod's PID namespace.
     pub qemu: i32,
-    /// Its threads, where they were placed.
-    pub threads: Option<Identity>,
 }
 
 /// PID 1's answer to the spawn request, passed on by whoever listens to PID 1.
@@ -125,7 +140,9 @@ pub async fn launch(
         move || prepare(&storage)
     });
     let taps = setup::open_taps(&plan.network).map_err(LaunchError::Network);
-    let images = images.await?.map_err(LaunchError::Storage)?;
+    let images = watched("storage", images)
+        .await?
+        .map_err(LaunchError::Storage)?;
     let mut launch = Launch {
         plan,
         started,
@@ -170,7 +187,6 @@ impl Launch<'_> {
         let plan = self.plan;
         let request = qemu::spawn_request(plan);
         let files = files::open(plan, &taps)?;
-        records::write_plan(plan)?;
         let fill = Fill::prepare(&plan.placement, &HostRoot::default())?;
         asked();
         pid1.spawn(&request, &files)?;
@@ -190,7 +206,7 @@ impl Launch<'_> {
         network?;
         // QEMU holds them now; until then the taps must not vanish under the bridge.
         drop(taps);
-        let dhcp = self.serve_dhcp()?;
+        let dhcp = self.serve_dhcp(pid1)?;
         tracing::info!(
             event = "network-ready",
             ms = network_ms,
@@ -209,35 +225,13 @@ impl Launch<'_> {
             false => None,
         };
         self.drop_privileges(pid)?;
-        self.finish_machine(&session).await?;
-        if let Some(identity) = &threads {
-            let report = threads::confirm(pid, identity, plan)?;
-            records::write(&plan.paths.placement(plan.uid), &report)?;
-        }
-        if plan.lifecycle.start_paused {
-            tracing::info!(
-                event = "guest-paused",
-                ms = ms(self.started),
-                "guest: left paused as asked"
-            );
-        } else {
-            let continued = session.execute_raw("cont", json!({}), ANSWER).await;
-            continued.map_err(|source| LaunchError::Command {
-                command: "cont".to_owned(),
-                source,
-            })?;
-            tracing::info!(
-                event = "guest-running",
-                ms = ms(self.started),
-                "guest: running"
-            );
-        }
+        pid1.settled()?;
+        finish(plan, &session, pid, threads.as_ref(), self.started).await?;
         Ok(Launched {
             session,
             events,
             dhcp,
             qemu: pid,
-            threads,
         })
     }
 
@@ -254,7 +248,7 @@ impl Launch<'_> {
             .map_err(|_| gone())?
             .map_err(|reason| LaunchError::NotSpawned { reason })?;
         let session = match fill {
-            None => self.connect(GREETING).await,
+            None => watched("qemu", self.connect(GREETING)).await,
             Some(fill) => self.filled(fill).await,
         }?;
         let events = session
@@ -299,21 +293,21 @@ impl Launch<'_> {
         }
     }
 
-    /// The port below 1024 needs a privilege that is about to fall.
-    fn serve_dhcp(&self) -> Result<Vec<dhcp::Server>, LaunchError> {
-        let leases = self
-            .plan
-            .network
-            .nics
-            .iter()
-            .filter_map(|nic| nic.dhcp.as_ref());
-        leases
-            .map(|lease| dhcp::Server::bind(lease).map_err(LaunchError::Dhcp))
+    /// The port below 1024 needs a privilege that is about to fall: PID 1 keeps the socket for supervisors to come.
+    fn serve_dhcp(&self, pid1: &Pid1) -> Result<Vec<dhcp::Server>, LaunchError> {
+        let nics = self.plan.network.nics.iter();
+        nics.filter_map(|nic| nic.dhcp.as_ref())
+            .map(|lease| {
+                let server = dhcp::Server::bind(lease).map_err(LaunchError::Dhcp)?;
+                pid1.keep(&kept::dhcp(&lease.link), server.as_fd())?;
+                Ok(server)
+            })
             .collect()
     }
 
     /// The guest has not run yet: from here on nothing around it can do more than it can.
     fn drop_privileges(&self, qemu: i32) -> Result<(), LaunchError> {
+        let started = Instant::now();
         privileges::drop_all()?;
         let processes = [
             ("PID 1", 1),
@@ -325,22 +319,9 @@ impl Launch<'_> {
         }
         tracing::info!(
             event = "privileges-dropped",
+            ms = ms(started),
             "privileges: none left in PID 1, supervisor and QEMU"
         );
-        Ok(())
-    }
-
-    /// What QEMU takes only over QMP, while the guest stands still.
-    async fn finish_machine(&self, session: &Session) -> Result<(), LaunchError> {
-        for step in &self.plan.before_cont {
-            let done = session
-                .execute_raw(&step.execute, step.arguments.clone(), ANSWER)
-                .await;
-            done.map_err(|source| LaunchError::Command {
-                command: step.execute.clone(),
-                source,
-            })?;
-        }
         Ok(())
     }
 
@@ -412,6 +393,6 @@ async fn timed<T>(work: impl Future<Output = T>) -> (f64, T) {
     (ms(started), value)
 }
 
-fn ms(since: Instant) -> f64 {
+pub(super) fn ms(since: Instant) -> f64 {
     crate::local::outer::millis(since)
 }

@@ -68,6 +68,7 @@ impl HostFacts {
         if mems.is_empty() {
             return Err(nothing("memory node"));
         }
+        let topology = Topology::read(root)?;
         let pools = hugepages::pools(root)?;
         let environment = environment::read(root)?;
         let network_info = podinfo::read(root)?;
@@ -75,7 +76,6 @@ impl HostFacts {
             cpus,
             mems,
             disagreements,
-            topology: Topology::read(root)?,
             hugetlb: hugepages::limits(&cgroup, &hugepages::sizes(&pools))?,
             pools,
             mbind: rights::mbind(root),
@@ -89,7 +89,12 @@ impl HostFacts {
             resolver: resolver::read(root)?,
             vif_caches: vif_cache::read(root, &links)?,
             links,
-            pci: pci(root, named(&environment, network_info.as_deref()))?,
+            pci: pci(
+                root,
+                &topology,
+                named(&environment, network_info.as_deref()),
+            )?,
+            topology,
             environment,
             network_info,
             memlock: memlock::read(root)?,
@@ -105,7 +110,8 @@ impl HostFacts {
         root: &HostRoot,
         addresses: impl IntoIterator<Item = PciAddress>,
     ) -> Result<(), FactsError> {
-        self.pci.extend(pci(root, addresses)?);
+        let found = pci(root, &self.topology, addresses)?;
+        self.pci.extend(found);
         Ok(())
     }
 
@@ -155,11 +161,12 @@ fn named<'a>(
 
 fn pci(
     root: &HostRoot,
+    topology: &Topology,
     addresses: impl IntoIterator<Item = PciAddress>,
 ) -> Result<BTreeMap<PciAddress, PciFacts>, FactsError> {
     let mut all = BTreeMap::new();
     for address in addresses {
-        if let Some(facts) = PciFacts::read(root, address)? {
+        if let Some(facts) = PciFacts::read(root, address, topology)? {
             all.insert(address, facts);
         }
     }

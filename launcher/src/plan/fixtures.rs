@@ -56,6 +56,7 @@ pub(crate) fn spec() -> Spec {
             serial_console: true,
             balloon: true,
             rng: false,
+            panic: false,
             inputs: Vec::new(),
             virtio_transitional: false,
             disable_hotplug: false,

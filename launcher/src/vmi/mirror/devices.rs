@@ -8,6 +8,7 @@ mirror! {
         pub gpus: Vec<PluginDevice>,
         pub host_devices: Vec<PluginDevice>,
         pub video: Option<Video>,
+        pub panic_devices: Vec<PanicDevice>,
         pub rng: Option<Rng>,
         pub use_virtio_transitional: Option<bool>,
         pub disable_hotplug: Option<bool>,
@@ -57,6 +58,10 @@ mirror! {
         pub bus: Option<String>,
         #[serde(rename = "type")]
         pub kind: Option<String>,
+    }
+
+    pub struct PanicDevice {
+        pub model: Option<String>,
     }
 
     pub struct Video {
