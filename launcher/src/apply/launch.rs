@@ -35,6 +35,9 @@ pub enum LaunchError {
     /// Links, addresses, rules.
     #[error("cannot build the VM's network")]
     Network(#[source] NetError),
+    /// The kernel has another network than was planned.
+    #[error("the VM's network is not as it was made: {}", .0.iter().map(|one| crate::cli::chain(one)).collect::<Vec<_>>().join("; "))]
+    NotAsPlanned(Vec<NetError>),
     /// The DHCP server.
     #[error("cannot serve DHCP to the guest")]
     Dhcp(#[source] dhcp::DhcpError),
@@ -144,17 +147,21 @@ impl Launch<'_> {
         // Ours must close: were QEMU to die, its sockets would otherwise stay open and nobody would notice.
         drop(files);
         let network = async {
-            setup::set_up(&plan.network)
+            let up = setup::set_up(&plan.network)
                 .await
-                .map_err(LaunchError::Network)
+                .map_err(LaunchError::Network)?;
+            Ok((up, setup::verify(&plan.network).await))
         };
         let (network, monitor) = tokio::join!(timed(network), timed(self.monitor(spawned)));
         let (network_ms, monitor_ms) = (network.0, monitor.0);
         // Kept first: whatever fails from here on, it is undone.
-        let network = network.1.map(|up| self.network = Some(up));
+        let network: Result<_, LaunchError> = network.1.map(|(up, read_back)| {
+            self.network = Some(up);
+            read_back.map_err(LaunchError::NotAsPlanned)
+        });
         // Without QEMU nothing else can have worked.
         let (session, events, pid) = monitor.1?;
-        network?;
+        network??;
         // QEMU holds them now; until then the taps must not vanish under the bridge.
         drop(taps);
         let dhcp = self.serve_dhcp()?;
