@@ -4,8 +4,10 @@ pub mod args;
 pub mod log;
 mod networks;
 pub mod plan;
+pub mod qmp;
 pub mod report;
 pub mod run;
+pub mod verify;
 pub mod vmi_source;
 
 use args::{Cli, Command};
@@ -21,6 +23,8 @@ pub fn main(cli: Cli) -> u8 {
         Command::PodInit(args) => run::pod_init(&args),
         Command::Plan(args) => plan::plan(&args),
         Command::Host(args) => plan::host(&args),
+        Command::Qmp(args) => qmp::qmp(&args),
+        Command::Verify(args) => verify::verify(&args),
         Command::Completions(args) => {
             args::completions(args.shell);
             ExitCode::Stopped as u8

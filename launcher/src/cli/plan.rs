@@ -143,7 +143,7 @@ fn host_root(path: Option<&Utf8PathBuf>) -> HostRoot {
     path.map_or_else(HostRoot::default, HostRoot::new)
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, std::io::Error> {
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, std::io::Error> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

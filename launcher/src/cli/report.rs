@@ -30,6 +30,11 @@ pub fn failure(event: &'static str, error: &(dyn Error + 'static), code: ExitCod
     code as u8
 }
 
+/// Tells what to do about the failure told before, on stderr.
+pub fn hint(hint: &str) {
+    tracing::error!(event = "hint", "{hint}");
+}
+
 /// Tells every violation on stderr.
 pub fn refusal(refusal: &Refusal) -> u8 {
     for violation in &refusal.violations {

@@ -6,6 +6,11 @@ use crate::rules::Listed;
 
 /// Rooms and files that hold values and decisions only.
 pub(crate) const PURE: &[&str] = &[
+    "hugepages/src/bytes.rs",
+    "hugepages/src/page_size.rs",
+    "hugepages/src/request.rs",
+    "hugepages/src/reserve.rs",
+    "hugepages/src/shortfall.rs",
     "launcher/src/argv",
     "launcher/src/machine",
     "launcher/src/net/dhcp/answer.rs",
@@ -16,6 +21,10 @@ pub(crate) const PURE: &[&str] = &[
     "launcher/src/net/mac.rs",
     "launcher/src/net/nft/rules.rs",
     "launcher/src/net/plan",
+    "launcher/src/passthrough/assign.rs",
+    "launcher/src/passthrough/memlock.rs",
+    "launcher/src/passthrough/network_info.rs",
+    "launcher/src/passthrough/preflight.rs",
     "launcher/src/placement",
     "launcher/src/plan",
     "launcher/src/quantity.rs",
@@ -24,7 +33,11 @@ pub(crate) const PURE: &[&str] = &[
     "launcher/src/storage/iso.rs",
     "launcher/src/storage/plan.rs",
     "launcher/src/storage/seed.rs",
+    "launcher/src/verify/memory.rs",
+    "launcher/src/verify/report.rs",
+    "launcher/src/verify/threads.rs",
     "launcher/src/vmi",
+    "numa/src/cpuset.rs",
 ];
 
 /// What a pure room does not say: time, files, processes and environment come in as values.
@@ -49,9 +62,12 @@ pub(crate) const UNSAFE: &[&str] = &[
     "launcher/src/monitor/pidfd.rs",
     "launcher/src/monitor/spawn.rs",
     "launcher/src/net/tap.rs",
+    "launcher/src/passthrough/vfio.rs",
     "launcher/src/readable.rs",
     "launcher/src/supervise/channel.rs",
     "numa/src/affinity.rs",
+    "numa/src/binding.rs",
+    "numa/src/scheduler.rs",
 ];
 
 /// Files past the soft cap, and why they are one.
@@ -64,7 +80,6 @@ pub(crate) const LONG: &Listed = &[
         "qmp/src/agent.rs",
         "one protocol, from resynchronisation to calls",
     ),
-    ("qmp/src/session/mod.rs", "one session's whole life"),
     ("qmp/src/session/tests.rs", "one case after another"),
     ("tests/cases/qemu_accepts.rs", "one case after another"),
     ("tests/cases/storage.rs", "one case after another"),
@@ -96,7 +111,7 @@ pub(crate) fn crates() -> BTreeMap<&'static str, Vec<String>> {
     let rooms = [
         ("base64", "host spec storage plan qmp"),
         ("caps", "privileges local monitor"),
-        ("clap", "cli main"),
+        ("clap", "cli inspect/args main"),
         ("clap_complete", "cli"),
         ("comfy-table", "inspect cli"),
         ("command-fds", "monitor local"),
@@ -117,13 +132,16 @@ pub(crate) fn crates() -> BTreeMap<&'static str, Vec<String>> {
         ("sha2", "net storage"),
         (
             "tokio",
-            "apply cli control inspect local net readable storage supervise qmp",
+            "apply cli control inspect local net passthrough/await_info readable storage supervise qmp",
         ),
         ("tokio-util", "control supervise qmp"),
         ("tracing-subscriber", "cli"),
-        ("uuid", "spec plan pod machine storage net/plan"),
-        ("vfio-bindings", ""),
-        ("vmm-sys-util", "kvm net/tap monitor supervise qmp"),
+        ("uuid", "spec plan passthrough pod machine storage net/plan"),
+        ("vfio-bindings", "passthrough/vfio"),
+        (
+            "vmm-sys-util",
+            "kvm net/tap monitor passthrough/vfio supervise qmp",
+        ),
     ];
     let place = |room: &str| match room {
         "numa" | "qmp" => room.to_owned(),
@@ -153,6 +171,10 @@ pub(crate) const HOST_PATHS: &Listed = &[
     (
         "launcher/src/local/outer.rs /etc/resolv.conf",
         "the machine's own, from which the pod's is made",
+    ),
+    (
+        "launcher/src/machine/memory.rs /dev/hugepages",
+        "an argument of QEMU's",
     ),
     (
         "launcher/src/machine/rng.rs /dev/urandom",
