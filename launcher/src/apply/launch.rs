@@ -12,6 +12,7 @@ use super::files::{self, FilesError};
 use super::fill::{Fill, FillError};
 use super::records::{self, RecordError};
 use super::threads::{self, PlaceError};
+use super::told::{images_made, networks};
 use crate::net::dhcp;
 use crate::net::error::NetError;
 use crate::net::setup::{self, NetworkUp};
@@ -19,7 +20,7 @@ use crate::plan::LaunchPlan;
 use crate::privileges::{self, PrivilegeError};
 use crate::qemu;
 use crate::storage::PrepareError;
-use crate::storage::prepare::{Prepared, prepare};
+use crate::storage::prepare::prepare;
 use crate::supervise::channel::{Pid1, Pid1Error};
 use crate::supervise::outcome::ExitCode;
 use crate::verify::Identity;
@@ -358,39 +359,6 @@ impl Launch<'_> {
         for failure in network.undo().await.err().into_iter().flatten() {
             tracing::warn!(event = "undo-failed", error = %crate::cli::chain(&failure), "part of the network is left behind");
         }
-    }
-}
-
-fn images_made(images: &Prepared) -> String {
-    match images.steps.len() {
-        0 => "nothing to make".to_owned(),
-        1 => "1 image".to_owned(),
-        count => format!("{count} images"),
-    }
-}
-
-fn networks(plan: &LaunchPlan) -> String {
-    let nics = plan.network.nics.iter().map(|nic| {
-        let leased = nic
-            .dhcp
-            .as_ref()
-            .map(|lease| lease.address.addr().to_string());
-        let guest6 = nic.masquerade().and_then(|nat| nat.guest6);
-        let guest = leased
-            .or_else(|| guest6.map(|net| net.addr().to_string()))
-            .unwrap_or_else(|| "no address of ours".to_owned());
-        let whose = if nic.is_ours() {
-            ""
-        } else {
-            ", found prepared"
-        };
-        format!("{} as {guest} on {}{whose}", nic.name, nic.tap.name)
-    });
-    let nics: Vec<String> = nics.collect();
-    if nics.is_empty() {
-        "none".to_owned()
-    } else {
-        nics.join(", ")
     }
 }
 

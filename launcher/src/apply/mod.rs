@@ -15,3 +15,4 @@ pub mod fill;
 pub mod launch;
 pub mod records;
 pub mod threads;
+mod told;
