@@ -22,12 +22,12 @@ fn main() {
     });
     let facts = HostFacts::read(&root, Vec::new()).expect("facts");
     let devices: Vec<DeviceFacts> = facts
-        .devices
-        .iter()
+        .pci
+        .values()
         .map(|device| DeviceFacts {
-            name: device.variable.clone(),
+            name: device.id.clone(),
             path: "spec.domain.devices".to_owned(),
-            address: device.address.clone(),
+            address: device.address.to_string(),
             node: device.node,
         })
         .collect();
