@@ -8,6 +8,7 @@ use numa::HostRoot;
 use qmp::Session;
 use tokio::sync::oneshot;
 
+use super::devices::{self, DeviceError};
 use super::files::{self, FilesError};
 use super::fill::{Fill, FillError};
 use super::finish::finish;
@@ -43,6 +44,9 @@ pub enum LaunchError {
     /// Files for QEMU.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// Devices of the host.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// Links, addresses, rules.
     #[error("cannot build the VM's network")]
     Network(#[source] NetError),
@@ -94,8 +98,12 @@ impl LaunchError {
     /// Who has to do something about it.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Storage(_) | Self::Fill(_) | Self::Placement(_) => ExitCode::Refused,
-            Self::Files(_) | Self::Network(_) | Self::Dhcp(_) => ExitCode::HostUnfit,
+            Self::Storage(_) | Self::Device(_) | Self::Fill(_) | Self::Placement(_) => {
+                ExitCode::Refused
+            }
+            Self::Files(_) | Self::Network(_) | Self::NotAsPlanned(_) | Self::Dhcp(_) => {
+                ExitCode::HostUnfit
+            }
             Self::NotSpawned { .. } | Self::Monitor(_) | Self::Command { .. } => {
                 ExitCode::QemuFailed
             }
@@ -144,9 +152,12 @@ pub async fn launch(
         move || prepare(&storage)
     });
     let taps = setup::open_taps(&plan.network).map_err(LaunchError::Network);
-    let images = watched("storage", images)
-        .await?
-        .map_err(LaunchError::Storage)?;
+    let devices = in_thread({
+        let passthrough = plan.passthrough.clone();
+        move || devices::prepare(&passthrough, &HostRoot::default())
+    });
+    let (images, devices) = tokio::join!(watched("storage", images), devices);
+    let images = images?.map_err(LaunchError::Storage)?;
     let mut launch = Launch {
         plan,
         started,
@@ -158,7 +169,8 @@ pub async fn launch(
         "storage: {}",
         images_made(&images)
     );
-    let launched = match taps {
+    let devices = devices.and_then(|done| done.map_err(LaunchError::Device));
+    let launched = match devices.and(taps) {
         Ok(taps) => launch.with_images(pid1, taps, asked, spawned).await,
         Err(error) => Err(error),
     };

@@ -276,7 +276,13 @@ fn devices(parts: Parts<'_>, backends: &[Backend]) -> Result<Vec<Device>, Vec<Vi
     devices.extend(controllers(spec, virtio));
     devices.extend(disks(spec, virtio, backends));
     let passed = parts.passthrough.devices.iter().zip(&spec.host_devices);
-    devices.extend(passed.map(|(passed, asked)| hostdev::device(passed, asked)));
+    devices.extend(passed.map(|(passed, asked)| {
+        let placed = parts.placement.devices.iter();
+        let node = placed
+            .filter(|device| device.name == passed.name)
+            .find_map(|device| device.guest_node);
+        hostdev::device(passed, asked, node)
+    }));
     if asked.balloon {
         let reporting = spec.memory.free_page_reporting && balloon::may_report(parts.placement);
         devices.push(balloon::balloon(virtio, reporting));

@@ -23,8 +23,6 @@ const USUAL_ADDRESS_BITS: u32 = 40;
 pub struct PassthroughPlan {
     /// In the VMI's order: interfaces, GPUs, host devices.
     pub devices: Vec<Passed>,
-    /// IOMMU groups that QEMU will open.
-    pub groups: Vec<u32>,
     /// `RLIMIT_MEMLOCK` that QEMU gets, in bytes; none: it is enough as it is.
     pub memlock: Option<Bytes>,
 }
@@ -41,6 +39,8 @@ pub struct Passed {
     pub id: String,
     /// What it is on the host.
     pub device: Host,
+    /// IOMMU group that QEMU opens with it.
+    pub group: Option<u32>,
     /// Host node, where known.
     pub host_node: Option<u32>,
     /// What said that it is this one.
@@ -77,9 +77,6 @@ pub fn plan(
                 bits,
             ));
             notices.extend(preflight::notices(assigned, found));
-            let group = found.group.as_ref().map(|group| group.id);
-            plan.groups
-                .extend(group.filter(|group| !plan.groups.contains(group)));
         }
         plan.devices.push(passed(wanted, assigned, found));
     }
@@ -109,6 +106,9 @@ fn passed(wanted: &HostDevice, assigned: &Assigned, found: Option<&PciFacts>) ->
         path: wanted.path.clone(),
         id: wanted.id(),
         device: assigned.device,
+        group: found
+            .and_then(|found| found.group.as_ref())
+            .map(|group| group.id),
         host_node: found.and_then(|found| found.node).map(|node| node.0),
         source: assigned.source.clone(),
     }

@@ -23,6 +23,7 @@ pub(super) const GROUPS: &[Group] = &[
             "hostDevices",
             "video",
             "rng",
+            "panicDevices",
             "useVirtioTransitional",
             "disableHotplug",
             "blockMultiQueue",
@@ -143,6 +144,10 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         honoured: &["type"],
         ..Group::at("spec.domain.devices.video")
+    },
+    Group {
+        honoured: &["model"],
+        ..Group::at("spec.domain.devices.panicDevices[]")
     },
     Group::at("spec.domain.devices.rng"),
 ];
