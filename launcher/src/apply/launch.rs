@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::files::{self, FilesError};
 use super::fill::{Fill, FillError};
 use super::finish::finish;
+use super::progress::watched;
 use super::records::RecordError;
 use super::threads::{self, PlaceError};
 use crate::net::dhcp;
@@ -86,12 +87,25 @@ pub enum LaunchError {
 }
 
 impl LaunchError {
-    /// What the process says to whoever started it.
+    /// Who has to do something about it.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Fill(_) | Self::Placement(_) => ExitCode::Refused,
-            _ => ExitCode::QemuFailed,
+            Self::Storage(_) | Self::Fill(_) | Self::Placement(_) => ExitCode::Refused,
+            Self::Files(_) | Self::Network(_) | Self::Dhcp(_) => ExitCode::HostUnfit,
+            Self::NotSpawned { .. } | Self::Monitor(_) | Self::Command { .. } => {
+                ExitCode::QemuFailed
+            }
+            Self::Pid1(_)
+            | Self::Privileges(_)
+            | Self::State(_)
+            | Self::Record(_)
+            | Self::Thread(_) => ExitCode::Bug,
         }
+    }
+
+    /// Whether this is how the launch noticed that QEMU had ended: then QEMU's own last words say more.
+    pub fn is_echo_of_exit(&self) -> bool {
+        matches!(self, Self::Monitor(_) | Self::Command { .. })
     }
 }
 
@@ -126,7 +140,9 @@ pub async fn launch(
         move || prepare(&storage)
     });
     let taps = setup::open_taps(&plan.network).map_err(LaunchError::Network);
-    let images = images.await?.map_err(LaunchError::Storage)?;
+    let images = watched("storage", images)
+        .await?
+        .map_err(LaunchError::Storage)?;
     let mut launch = Launch {
         plan,
         started,
@@ -232,7 +248,7 @@ impl Launch<'_> {
             .map_err(|_| gone())?
             .map_err(|reason| LaunchError::NotSpawned { reason })?;
         let session = match fill {
-            None => self.connect(GREETING).await,
+            None => watched("qemu", self.connect(GREETING)).await,
             Some(fill) => self.filled(fill).await,
         }?;
         let events = session
@@ -291,6 +307,7 @@ impl Launch<'_> {
 
     /// The guest has not run yet: from here on nothing around it can do more than it can.
     fn drop_privileges(&self, qemu: i32) -> Result<(), LaunchError> {
+        let started = Instant::now();
         privileges::drop_all()?;
         let processes = [
             ("PID 1", 1),
@@ -302,6 +319,7 @@ impl Launch<'_> {
         }
         tracing::info!(
             event = "privileges-dropped",
+            ms = ms(started),
             "privileges: none left in PID 1, supervisor and QEMU"
         );
         Ok(())

@@ -150,6 +150,9 @@ pub struct PodInitArgs {
     /// Number of the inherited pipe.
     #[arg(long)]
     pub from_outer: i32,
+    /// As the outer process has it.
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: LogFormat,
 }
 
 fn disk(text: &str) -> Result<(String, Utf8PathBuf), String> {

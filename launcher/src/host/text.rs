@@ -40,6 +40,18 @@ fn write_facts(out: &mut String, facts: &HostFacts) -> fmt::Result {
     for limit in &facts.hugetlb {
         line("page limit", &LimitLine(limit))?;
     }
+    for (call, allowed) in [("mbind", facts.mbind), ("SCHED_FIFO", facts.realtime)] {
+        line(call, &if allowed { "allowed" } else { "forbidden" })?;
+    }
+    for device in &facts.devices {
+        let node = device
+            .node
+            .map_or("unknown".to_owned(), |node| node.0.to_string());
+        line(
+            "PCI device",
+            &format_args!("{}, node {node}, by {}", device.address, device.variable),
+        )?;
+    }
     match facts.memory_limit {
         Some(limit) => line("memory limit", &limit)?,
         None => line("memory limit", &"none")?,

@@ -83,6 +83,8 @@ pub struct LocalRun<'a> {
     pub networks: Vec<networks::Behind>,
     /// Arguments of `run` other than `--vmi`.
     pub arguments: Vec<String>,
+    /// Arguments of `pod-init` that say how it reports.
+    pub init_arguments: Vec<String>,
     /// Show the console.
     pub console: bool,
     /// Grow pools of huge pages by what the guest lacks, for as long as it runs.
@@ -150,7 +152,9 @@ impl Pod {
 /// Everything under the lock that keeps runs from choosing one address twice.
 async fn make_pod(local: &LocalRun<'_>) -> Result<(RunDir, Pod), LocalError> {
     let exclusive = Exclusive::take()?;
-    for id in exclusive.remove_leftovers()? {
+    let (removed, left) = exclusive.remove_leftovers()?;
+    report(Err(left));
+    for id in removed {
         tracing::info!(
             event = "leftover-removed",
             run = id,
@@ -181,7 +185,14 @@ async fn start_pod(local: &LocalRun<'_>, run_dir: &RunDir) -> Result<Pod, LocalE
     fcntl(&from_outer, FcntlArg::F_SETFD(FdFlag::empty()))
         .map_err(system("hand a pipe to the pod"))?;
     let number = from_outer.as_raw_fd().to_string();
-    let program = program(&["virt-launcher", "pod-init", "--from-outer", &number])?;
+    let fixed = ["virt-launcher", "pod-init", "--from-outer", &number].map(str::to_owned);
+    let argv: Vec<String> = fixed
+        .into_iter()
+        .chain(local.init_arguments.clone())
+        .collect();
+    let env: Vec<_> = std::env::vars_os().collect();
+    let program = Program::new("/proc/self/exe", &argv, &env)
+        .map_err(|error| system("name the program")(io::Error::other(error)))?;
     let process = with_signals_blocked(|| clone_into_pod(&program)).map_err(LocalError::Clone)?;
     drop(from_outer);
     let pod = NetNs::Pid(process.pid.as_raw().cast_unsigned());
@@ -213,13 +224,6 @@ fn ended(process: &Cloned, error: LocalError) -> LocalError {
     let _gone = pidfd_signal(process.pidfd.as_fd(), Signal::SIGKILL);
     let _reaped = waitpid(process.pid, None);
     error
-}
-
-fn program(argv: &[&str]) -> Result<Program, LocalError> {
-    let argv: Vec<String> = argv.iter().map(|argument| (*argument).to_owned()).collect();
-    let env: Vec<(String, String)> = std::env::vars().collect();
-    Program::new("/proc/self/exe", &argv, &env)
-        .map_err(|error| system("name the program")(io::Error::other(error)))
 }
 
 fn pod_argv(local: &LocalRun<'_>, vmi: &OwnedFd) -> Vec<String> {
@@ -366,7 +370,7 @@ async fn show(follower: Option<&mut Follower>) {
     let Some(follower) = follower else {
         return std::future::pending().await;
     };
-    if console::is_terminal() {
+    if console::is_terminal() && console::is_foreground() {
         tracing::info!(event = "console-attached", "console: Ctrl-] leaves it");
         match console::attach(follower, "virt-serial0").await {
             Ok(()) => tracing::info!(
@@ -387,7 +391,7 @@ async fn clean_up(run_dir: RunDir, host_links: &[String]) {
     // The pod's ends take the links along, but in the kernel's own time; whoever looks now shall find nothing.
     for link in host_links {
         if let Err(error) = veth::delete_pod_nic(link).await {
-            tracing::warn!(event = "cleanup-failed", error = %error, "the pod's NIC cannot be removed");
+            tracing::warn!(event = "cleanup-failed", error = %crate::cli::chain(&error), "the pod's NIC cannot be removed");
         }
     }
     report(run_dir.remove());
@@ -395,7 +399,7 @@ async fn clean_up(run_dir: RunDir, host_links: &[String]) {
 
 fn report(removed: Result<(), Vec<RunDirError>>) {
     for error in removed.err().into_iter().flatten() {
-        tracing::warn!(event = "cleanup-failed", error = %error, "a directory of the run is left behind");
+        tracing::warn!(event = "cleanup-failed", error = %crate::cli::chain(&error), "a directory is left behind for the next run to remove");
     }
 }
 

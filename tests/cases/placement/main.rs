@@ -9,7 +9,7 @@ use launcher::host::{HostFacts, links_from};
 use launcher::placement::devices::DeviceFacts;
 use launcher::spec::Spec;
 use launcher::vmi;
-use numa::{HostRoot, pci_locality};
+use numa::HostRoot;
 
 /// The facts of a host, and the devices that its pod was given.
 fn host(name: &str) -> (HostFacts, Vec<DeviceFacts>) {
@@ -19,21 +19,15 @@ fn host(name: &str) -> (HostFacts, Vec<DeviceFacts>) {
             .join(name),
     );
     let facts = HostFacts::read(&root, links_from(&root).expect("links")).expect("facts");
-    let plugins = facts.environment.iter();
-    let addresses = plugins
-        .filter(|(name, _)| name.starts_with("PCIDEVICE_") && !name.ends_with("_INFO"))
-        .flat_map(|(_, addresses)| addresses.split(','));
-    let devices = addresses
-        .enumerate()
-        .map(|(index, address)| DeviceFacts {
+    let devices = (0..)
+        .zip(&facts.devices)
+        .map(|(index, device): (u32, _)| DeviceFacts {
             name: format!("vf{index}"),
             path: format!("spec.domain.devices.interfaces[{index}].sriov"),
-            address: address.to_owned(),
-            node: pci_locality(&root, address, &facts.topology)
-                .expect("a device's node")
-                .node(),
-        })
-        .collect();
+            address: device.address.clone(),
+            node: device.node,
+        });
+    let devices = devices.collect();
     (facts, devices)
 }
 
