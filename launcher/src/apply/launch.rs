@@ -14,6 +14,7 @@ use super::finish::finish;
 use super::progress::watched;
 use super::records::RecordError;
 use super::threads::{self, PlaceError};
+use super::told::{images_made, networks};
 use crate::net::dhcp;
 use crate::net::error::NetError;
 use crate::net::setup::{self, NetworkUp};
@@ -21,7 +22,7 @@ use crate::plan::LaunchPlan;
 use crate::privileges::{self, PrivilegeError};
 use crate::qemu;
 use crate::storage::PrepareError;
-use crate::storage::prepare::{Prepared, prepare};
+use crate::storage::prepare::prepare;
 use crate::supervise::channel::{Pid1, Pid1Error};
 use crate::supervise::kept;
 use crate::supervise::outcome::ExitCode;
@@ -45,6 +46,9 @@ pub enum LaunchError {
     /// Links, addresses, rules.
     #[error("cannot build the VM's network")]
     Network(#[source] NetError),
+    /// The kernel has another network than was planned.
+    #[error("the VM's network is not as it was made: {}", .0.iter().map(|one| crate::cli::chain(one)).collect::<Vec<_>>().join("; "))]
+    NotAsPlanned(Vec<NetError>),
     /// The DHCP server.
     #[error("cannot serve DHCP to the guest")]
     Dhcp(#[source] dhcp::DhcpError),
@@ -193,17 +197,21 @@ impl Launch<'_> {
         // Ours must close: were QEMU to die, its sockets would otherwise stay open and nobody would notice.
         drop(files);
         let network = async {
-            setup::set_up(&plan.network)
+            let up = setup::set_up(&plan.network)
                 .await
-                .map_err(LaunchError::Network)
+                .map_err(LaunchError::Network)?;
+            Ok((up, setup::verify(&plan.network).await))
         };
         let (network, monitor) = tokio::join!(timed(network), timed(self.monitor(spawned, fill)));
         let (network_ms, monitor_ms) = (network.0, monitor.0);
         // Kept first: whatever fails from here on, it is undone.
-        let network = network.1.map(|up| self.network = Some(up));
+        let network: Result<_, LaunchError> = network.1.map(|(up, read_back)| {
+            self.network = Some(up);
+            read_back.map_err(LaunchError::NotAsPlanned)
+        });
         // Without QEMU nothing else can have worked.
         let (session, events, pid) = monitor.1?;
-        network?;
+        network??;
         // QEMU holds them now; until then the taps must not vanish under the bridge.
         drop(taps);
         let dhcp = self.serve_dhcp(pid1)?;
@@ -332,39 +340,6 @@ impl Launch<'_> {
         for failure in network.undo().await.err().into_iter().flatten() {
             tracing::warn!(event = "undo-failed", error = %crate::cli::chain(&failure), "part of the network is left behind");
         }
-    }
-}
-
-fn images_made(images: &Prepared) -> String {
-    match images.steps.len() {
-        0 => "nothing to make".to_owned(),
-        1 => "1 image".to_owned(),
-        count => format!("{count} images"),
-    }
-}
-
-fn networks(plan: &LaunchPlan) -> String {
-    let nics = plan.network.nics.iter().map(|nic| {
-        let leased = nic
-            .dhcp
-            .as_ref()
-            .map(|lease| lease.address.addr().to_string());
-        let guest6 = nic.masquerade().and_then(|nat| nat.guest6);
-        let guest = leased
-            .or_else(|| guest6.map(|net| net.addr().to_string()))
-            .unwrap_or_else(|| "no address of ours".to_owned());
-        let whose = if nic.is_ours() {
-            ""
-        } else {
-            ", found prepared"
-        };
-        format!("{} as {guest} on {}{whose}", nic.name, nic.tap.name)
-    });
-    let nics: Vec<String> = nics.collect();
-    if nics.is_empty() {
-        "none".to_owned()
-    } else {
-        nics.join(", ")
     }
 }
 

@@ -17,3 +17,4 @@ pub mod launch;
 pub mod progress;
 pub mod records;
 pub mod threads;
+mod told;

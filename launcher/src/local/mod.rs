@@ -20,3 +20,4 @@ pub mod outer;
 pub mod pod_init;
 pub mod pools;
 pub mod run_dir;
+mod signals;

@@ -9,7 +9,6 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::wait::{WaitStatus, waitpid};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::aside;
 use super::clone::{Cloned, Program, clone_into_pod};
@@ -19,6 +18,7 @@ use super::networks;
 use super::pod_init::PodInit;
 use super::pools::{self, PoolsError};
 use super::run_dir::{Exclusive, RunDir, RunDirError};
+use super::signals::Signals;
 use crate::monitor::pidfd::pidfd_signal;
 use crate::net::address;
 use crate::net::error::NetError;
@@ -109,7 +109,7 @@ pub fn run(local: &LocalRun<'_>) -> Result<u8, LocalError> {
 
 async fn run_pod(local: &LocalRun<'_>) -> Result<u8, LocalError> {
     // From here on a signal waits for the loop below.
-    let mut signals = Signals::take()?;
+    let mut signals = Signals::take().map_err(system("listen for signals"))?;
     let grown = pools::begin(local.spec, local.grow_hugepages)?;
     let code = run_in_pod(local, &mut signals).await;
     pools::shrink(grown);
@@ -286,28 +286,6 @@ fn with_signals_blocked<T>(act: impl FnOnce() -> T) -> T {
     let answer = act();
     let _never = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
     answer
-}
-
-struct Signals {
-    terminate: [tokio::signal::unix::Signal; 4],
-}
-
-impl Signals {
-    fn take() -> Result<Self, LocalError> {
-        let listen = |kind| signal(kind).map_err(system("listen for signals"));
-        let terminate = [
-            listen(SignalKind::terminate())?,
-            listen(SignalKind::interrupt())?,
-            listen(SignalKind::quit())?,
-            listen(SignalKind::hangup())?,
-        ];
-        Ok(Self { terminate })
-    }
-
-    async fn next(&mut self) {
-        let [a, b, c, d] = &mut self.terminate;
-        tokio::select! { _ = a.recv() => {}, _ = b.recv() => {}, _ = c.recv() => {}, _ = d.recv() => {} }
-    }
 }
 
 /// Until the pod's PID 1 ends.
