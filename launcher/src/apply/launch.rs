@@ -95,7 +95,9 @@ impl LaunchError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Storage(_) | Self::Fill(_) | Self::Placement(_) => ExitCode::Refused,
-            Self::Files(_) | Self::Network(_) | Self::Dhcp(_) => ExitCode::HostUnfit,
+            Self::Files(_) | Self::Network(_) | Self::NotAsPlanned(_) | Self::Dhcp(_) => {
+                ExitCode::HostUnfit
+            }
             Self::NotSpawned { .. } | Self::Monitor(_) | Self::Command { .. } => {
                 ExitCode::QemuFailed
             }
