@@ -14,6 +14,7 @@ pub mod local;
 pub mod machine;
 pub mod monitor;
 pub mod net;
+pub mod passthrough;
 pub mod placement;
 pub mod plan;
 pub mod pod;

@@ -105,23 +105,35 @@ impl Rig {
         self.in_guest(&["ip", "link", "set", nic, "up"]).run()
     }
 
+    /// Serves `plan` until what is returned second is dropped; the port is free again then.
+    pub(crate) fn serve_a_while(&self, plan: DhcpPlan) -> Result<(Lines<Value>, Serving)> {
+        let server = Server::bind(&plan)?;
+        let (sender, events) = mpsc::channel();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            logged(sender, async {
+                tokio::select! {
+                    error = server.serve() => panic!("the server ended: {error}"),
+                    _ = stopped => {}
+                }
+            });
+        });
+        let serving = Serving {
+            stop: Some(stop),
+            thread: Some(thread),
+        };
+        Ok((events, serving))
+    }
+
     /// Serves `plan` from an fd that was bound here, and hands back what the server reports.
     pub(crate) fn serve(&self, plan: DhcpPlan) -> Result<Lines<Value>> {
         let fd = Server::bind(&plan)?.into_fd();
         let server = Server::from_fd(fd, plan)?;
         let (sender, events) = mpsc::channel();
         std::thread::spawn(move || {
-            let subscriber = tracing_subscriber::fmt()
-                .json()
-                .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
-                .with_writer(move || Channel(sender.clone()))
-                .finish();
-            let _log = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime");
-            panic!("the server ended: {}", runtime.block_on(server.serve()));
+            logged(sender, async {
+                panic!("the server ended: {}", server.serve().await);
+            });
         });
         Ok(events)
     }
@@ -182,6 +194,36 @@ impl Rig {
         });
         flood.join().expect("the flood's thread")
     }
+}
+
+/// A server that stops when this is dropped.
+pub(crate) struct Serving {
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the server's thread");
+        }
+    }
+}
+
+/// Runs a server with its log going to `sender`.
+fn logged(sender: Sender<Value>, server: impl Future<Output = ()>) {
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
+        .with_writer(move || Channel(sender.clone()))
+        .finish();
+    let _log = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(server);
 }
 
 impl Drop for Rig {

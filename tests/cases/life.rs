@@ -101,7 +101,6 @@ fn gaps(run: &Run) -> Vec<f64> {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the gap is reported, not judged")]
 fn a_running_guest_outlives_every_supervisor() -> Result<()> {
     let world = World::enter()?;
     let mut dice = Dice::new(1);

@@ -4,13 +4,16 @@
 //! A test that lacks a need fails and names it; none is skipped.
 
 pub mod binary;
+pub mod ctl;
 pub mod guest;
 pub mod hosts;
 pub mod namespace;
 pub mod need;
+pub mod node;
 pub mod pod;
 pub mod pools;
 pub mod process;
+pub mod proof;
 pub mod run;
 pub mod world;
 

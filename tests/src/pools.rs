@@ -17,8 +17,46 @@ const LOCK: &str = "/var/tmp/virt-launcher-tests/pools.lock";
 #[derive(Debug)]
 pub struct Held {
     before: Vec<Pool>,
+    // In the order of their dropping: what was grown shrinks, then what was kept comes back.
     grown: Vec<Grown>,
+    _kept: Kept,
     _lock: File,
+}
+
+/// Pages of 1Gi that `tests/setup/with-pages` keeps for whoever holds the pools: out of the pool meanwhile, and back in it
+/// afterwards.
+#[derive(Debug)]
+struct Kept {
+    pages: u64,
+}
+
+impl Kept {
+    fn take() -> Self {
+        let pages = std::env::var("TESTS_HELD_1GI")
+            .ok()
+            .and_then(|pages| pages.parse().ok())
+            .unwrap_or(0);
+        let kept = Self { pages };
+        kept.change(|now| now.saturating_sub(pages));
+        kept
+    }
+
+    fn change(&self, new: impl Fn(u64) -> u64) {
+        if self.pages == 0 {
+            return;
+        }
+        let pool = HostRoot::default()
+            .sys("devices/system/node/node0/hugepages/hugepages-1048576kB/nr_hugepages");
+        let now = std::fs::read_to_string(&pool).expect("the pool that was kept");
+        let now = now.trim().parse().expect("a number of pages");
+        std::fs::write(&pool, new(now).to_string()).expect("root may");
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.change(|now| now + self.pages);
+    }
 }
 
 /// What the machine has now.
@@ -42,9 +80,11 @@ impl Held {
         lock.lock().expect("the lock of the pools");
         hugepages::recover(&HostRoot::default(), STATE.into())
             .expect("what killed tests grew shrinks back");
+        let kept = Kept::take();
         Self {
             before: now(),
             grown: Vec::new(),
+            _kept: kept,
             _lock: lock,
         }
     }
@@ -114,10 +154,10 @@ impl Held {
     }
 }
 
-/// Inodes and dentries that are cached lie everywhere and cannot be moved: the kernel drops them and moves the rest
+/// What is cached lies everywhere, and of it inodes and dentries cannot be moved: the kernel drops it and moves the rest
 /// together (`Documentation/admin-guide/sysctl/vm.rst`).
 fn make_room() {
-    for (file, word) in [("drop_caches", "2"), ("compact_memory", "1")] {
+    for (file, word) in [("drop_caches", "3"), ("compact_memory", "1")] {
         std::fs::write(format!("/proc/sys/vm/{file}"), word).expect("root may");
     }
 }

@@ -33,14 +33,19 @@ pub struct Started {
 impl Started {
     /// Starts the command with its stdout and stderr read by us; stdin is left as the command has it.
     pub fn start(command: &mut Command) -> Result<Self> {
+        Self::start_shown(command, |_| {})
+    }
+
+    /// The same, and hands each line to `show` as well, when it comes.
+    pub fn start_shown(command: &mut Command, show: fn(&str)) -> Result<Self> {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {command:?}"))?;
         let (sender, lines) = channel();
-        forward(Stream::Out, child.stdout.take(), sender.clone());
-        forward(Stream::Err, child.stderr.take(), sender);
+        forward(Stream::Out, child.stdout.take(), sender.clone(), show);
+        forward(Stream::Err, child.stderr.take(), sender, show);
         Ok(Self::new(child, lines))
     }
 
@@ -62,7 +67,7 @@ impl Started {
             .stderr(Stdio::null());
         let screen = File::from(terminal.master);
         let (sender, lines) = channel();
-        forward(Stream::Out, Some(screen.try_clone()?), sender);
+        forward(Stream::Out, Some(screen.try_clone()?), sender, |_| {});
         Ok((Self::new(child, lines), screen))
     }
 
@@ -168,12 +173,14 @@ fn forward(
     name: Stream,
     stream: Option<impl Read + Send + 'static>,
     lines: Sender<(Stream, String)>,
+    show: fn(&str),
 ) {
     let Some(stream) = stream else { return };
     std::thread::spawn(move || {
         for line in BufReader::new(stream).split(b'\n') {
             let Ok(line) = line else { return };
             let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            show(&line);
             if lines.send((name, line)).is_err() {
                 return;
             }

@@ -11,8 +11,10 @@ use tokio::sync::oneshot;
 use super::files::{self, FilesError};
 use super::fill::{Fill, FillError};
 use super::finish::finish;
+use super::progress::watched;
 use super::records::RecordError;
 use super::threads::{self, PlaceError};
+use super::told::{images_made, networks};
 use crate::net::dhcp;
 use crate::net::error::NetError;
 use crate::net::setup::{self, NetworkUp};
@@ -20,7 +22,7 @@ use crate::plan::LaunchPlan;
 use crate::privileges::{self, PrivilegeError};
 use crate::qemu;
 use crate::storage::PrepareError;
-use crate::storage::prepare::{Prepared, prepare};
+use crate::storage::prepare::prepare;
 use crate::supervise::channel::{Pid1, Pid1Error};
 use crate::supervise::kept;
 use crate::supervise::outcome::ExitCode;
@@ -44,6 +46,9 @@ pub enum LaunchError {
     /// Links, addresses, rules.
     #[error("cannot build the VM's network")]
     Network(#[source] NetError),
+    /// The kernel has another network than was planned.
+    #[error("the VM's network is not as it was made: {}", .0.iter().map(|one| crate::cli::chain(one)).collect::<Vec<_>>().join("; "))]
+    NotAsPlanned(Vec<NetError>),
     /// The DHCP server.
     #[error("cannot serve DHCP to the guest")]
     Dhcp(#[source] dhcp::DhcpError),
@@ -86,12 +91,25 @@ pub enum LaunchError {
 }
 
 impl LaunchError {
-    /// What the process says to whoever started it.
+    /// Who has to do something about it.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Fill(_) | Self::Placement(_) => ExitCode::Refused,
-            _ => ExitCode::QemuFailed,
+            Self::Storage(_) | Self::Fill(_) | Self::Placement(_) => ExitCode::Refused,
+            Self::Files(_) | Self::Network(_) | Self::Dhcp(_) => ExitCode::HostUnfit,
+            Self::NotSpawned { .. } | Self::Monitor(_) | Self::Command { .. } => {
+                ExitCode::QemuFailed
+            }
+            Self::Pid1(_)
+            | Self::Privileges(_)
+            | Self::State(_)
+            | Self::Record(_)
+            | Self::Thread(_) => ExitCode::Bug,
         }
+    }
+
+    /// Whether this is how the launch noticed that QEMU had ended: then QEMU's own last words say more.
+    pub fn is_echo_of_exit(&self) -> bool {
+        matches!(self, Self::Monitor(_) | Self::Command { .. })
     }
 }
 
@@ -126,7 +144,9 @@ pub async fn launch(
         move || prepare(&storage)
     });
     let taps = setup::open_taps(&plan.network).map_err(LaunchError::Network);
-    let images = images.await?.map_err(LaunchError::Storage)?;
+    let images = watched("storage", images)
+        .await?
+        .map_err(LaunchError::Storage)?;
     let mut launch = Launch {
         plan,
         started,
@@ -177,17 +197,21 @@ impl Launch<'_> {
         // Ours must close: were QEMU to die, its sockets would otherwise stay open and nobody would notice.
         drop(files);
         let network = async {
-            setup::set_up(&plan.network)
+            let up = setup::set_up(&plan.network)
                 .await
-                .map_err(LaunchError::Network)
+                .map_err(LaunchError::Network)?;
+            Ok((up, setup::verify(&plan.network).await))
         };
         let (network, monitor) = tokio::join!(timed(network), timed(self.monitor(spawned, fill)));
         let (network_ms, monitor_ms) = (network.0, monitor.0);
         // Kept first: whatever fails from here on, it is undone.
-        let network = network.1.map(|up| self.network = Some(up));
+        let network: Result<_, LaunchError> = network.1.map(|(up, read_back)| {
+            self.network = Some(up);
+            read_back.map_err(LaunchError::NotAsPlanned)
+        });
         // Without QEMU nothing else can have worked.
         let (session, events, pid) = monitor.1?;
-        network?;
+        network??;
         // QEMU holds them now; until then the taps must not vanish under the bridge.
         drop(taps);
         let dhcp = self.serve_dhcp(pid1)?;
@@ -232,7 +256,7 @@ impl Launch<'_> {
             .map_err(|_| gone())?
             .map_err(|reason| LaunchError::NotSpawned { reason })?;
         let session = match fill {
-            None => self.connect(GREETING).await,
+            None => watched("qemu", self.connect(GREETING)).await,
             Some(fill) => self.filled(fill).await,
         }?;
         let events = session
@@ -291,6 +315,7 @@ impl Launch<'_> {
 
     /// The guest has not run yet: from here on nothing around it can do more than it can.
     fn drop_privileges(&self, qemu: i32) -> Result<(), LaunchError> {
+        let started = Instant::now();
         privileges::drop_all()?;
         let processes = [
             ("PID 1", 1),
@@ -302,6 +327,7 @@ impl Launch<'_> {
         }
         tracing::info!(
             event = "privileges-dropped",
+            ms = ms(started),
             "privileges: none left in PID 1, supervisor and QEMU"
         );
         Ok(())
@@ -314,30 +340,6 @@ impl Launch<'_> {
         for failure in network.undo().await.err().into_iter().flatten() {
             tracing::warn!(event = "undo-failed", error = %crate::cli::chain(&failure), "part of the network is left behind");
         }
-    }
-}
-
-fn images_made(images: &Prepared) -> String {
-    match images.steps.len() {
-        0 => "nothing to make".to_owned(),
-        1 => "1 image".to_owned(),
-        count => format!("{count} images"),
-    }
-}
-
-fn networks(plan: &LaunchPlan) -> String {
-    let nics = plan.network.nics.iter().map(|nic| {
-        let guest = nic
-            .masquerade
-            .guest
-            .map_or_else(|| "no address".to_owned(), |net| net.addr().to_string());
-        format!("{} as {guest} on {}", nic.name, nic.tap.name)
-    });
-    let nics: Vec<String> = nics.collect();
-    if nics.is_empty() {
-        "none".to_owned()
-    } else {
-        nics.join(", ")
     }
 }
 

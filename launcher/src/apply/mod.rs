@@ -14,5 +14,7 @@ pub mod files;
 pub mod fill;
 pub mod finish;
 pub mod launch;
+pub mod progress;
 pub mod records;
 pub mod threads;
+mod told;

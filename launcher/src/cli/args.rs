@@ -7,6 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::ctl::CtlArgs;
 use crate::inspect::{InspectArgs, Output};
+use crate::net::wire::HostBridge;
 use crate::placement::Policy;
 
 /// Boots a KubeVirt VirtualMachineInstance on QEMU/KVM, without libvirt.
@@ -72,6 +73,11 @@ pub struct RunArgs {
     /// Which VM.
     #[command(flatten)]
     pub vm: VmArgs,
+    /// Bridge of this machine behind a network of Multus', by the VMI's name of the network: what the
+    /// NetworkAttachmentDefinition is in a cluster. With vlan=ID the guest is on that VLAN of it. A network that is
+    /// not given leads nowhere. Of local runs alone; repeatable
+    #[arg(long = "network", value_name = "NAME=BRIDGE[,vlan=ID]", value_parser = network)]
+    pub networks: Vec<(String, HostBridge)>,
     /// How steps and events are told on stderr
     #[arg(long, value_enum, default_value_t, env = "VIRT_LAUNCHER_LOG_FORMAT")]
     pub log_format: LogFormat,
@@ -144,6 +150,9 @@ pub struct PodInitArgs {
     /// Number of the inherited pipe.
     #[arg(long)]
     pub from_outer: i32,
+    /// As the outer process has it.
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: LogFormat,
 }
 
 fn disk(text: &str) -> Result<(String, Utf8PathBuf), String> {
@@ -157,6 +166,16 @@ fn disk(text: &str) -> Result<(String, Utf8PathBuf), String> {
 
 fn policy(text: &str) -> Result<Policy, String> {
     Policy::from_name(text).ok_or_else(|| "give `none`, `prefer` or `strict`".to_owned())
+}
+
+fn network(text: &str) -> Result<(String, HostBridge), String> {
+    match text.split_once('=') {
+        Some((name, bridge)) if !name.is_empty() => {
+            let bridge = bridge.parse::<HostBridge>();
+            Ok((name.to_owned(), bridge.map_err(|error| error.to_string())?))
+        }
+        _ => Err("a network is given as NAME=BRIDGE or NAME=BRIDGE,vlan=ID".to_owned()),
+    }
 }
 
 /// A path that means the same in the pod, whatever directory it starts in.

@@ -3,6 +3,7 @@
 pub mod args;
 pub mod ctl;
 pub mod log;
+mod networks;
 pub mod plan;
 pub mod qmp;
 pub mod report;

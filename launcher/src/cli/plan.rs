@@ -99,6 +99,14 @@ async fn prepare_at(
         // What is planned here is a local run.
         disk_paths = storage::plan::local_paths(&spec, &disk_paths, &paths);
     }
+    if let (Wanted::Run, Some(boot)) = (wanted, &spec.firmware.kernel_boot) {
+        let usual = || paths.kernel_boot();
+        let directory = args.kernel_boot_dir.clone().unwrap_or_else(usual);
+        let violations = storage::kernel_boot::unreadable(boot, &directory);
+        if !violations.is_empty() {
+            return Err(NoPlan::Refused(Refusal { violations }));
+        }
+    }
     let images = storage::facts::read(&spec, root, &disk_paths, &paths);
     let options = Options {
         accel,

@@ -2,14 +2,16 @@
 
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::Command;
+use std::time::Instant;
 
 use nix::sys::signal::SigSet;
 
-use super::args::{PodInitArgs, RunArgs};
+use super::args::{LogFormat, PodInitArgs, RunArgs};
 use super::plan::{Wanted, prepare};
-use super::{log, report, vmi_source};
+use super::{log, networks, report, vmi_source};
 use crate::apply::records;
-use crate::local::{outer, pod_init};
+use crate::local::outer::{self, millis};
+use crate::local::pod_init;
 use crate::monitor::pid1::{self, Verdict};
 use crate::plan::LaunchPlan;
 use crate::pod::PodPaths;
@@ -29,17 +31,21 @@ struct NotLocal;
 pub fn run(args: &RunArgs) -> u8 {
     log::start(args.log_format);
     if std::process::id() == 1 {
-        if args.grow_hugepages {
-            return report::failure("usage", &NotLocal, ExitCode::Usage);
-        }
-        in_pod()
+        in_pod(args)
     } else {
         locally(args)
     }
 }
 
 /// Synchronous and tiny: everything that can fail in interesting ways is the supervisor's.
-fn in_pod() -> u8 {
+fn in_pod(args: &RunArgs) -> u8 {
+    if args.grow_hugepages {
+        return report::failure("usage", &NotLocal, ExitCode::Usage);
+    }
+    if !args.networks.is_empty() {
+        let error = networks::NetworkOptionError::InPod;
+        return report::failure("network-in-pod", &error, ExitCode::Usage);
+    }
     let supervisor = || {
         let mut supervisor = Command::new("/proc/self/exe");
         supervisor
@@ -71,10 +77,20 @@ fn locally(args: &RunArgs) -> u8 {
         Err(refusal) => return report::refusal(&refusal),
     };
     let disks = storage::plan::local_paths(&spec, &args.vm.disk_paths(), &PodPaths::default());
+    let networks = match networks::behind(&spec, &args.networks) {
+        Ok(networks) => networks,
+        Err(error) => return report::failure("no-such-network", &error, ExitCode::Usage),
+    };
+    let init_arguments = match args.log_format {
+        LogFormat::Text => Vec::new(),
+        LogFormat::Json => vec!["--log-format=json".to_owned()],
+    };
     let local = outer::LocalRun {
         spec: &spec,
+        networks,
         vmi: &text,
         arguments: args.in_pod(&disks),
+        init_arguments,
         console: !args.no_console,
         grow_hugepages: args.grow_hugepages,
     };
@@ -86,7 +102,7 @@ fn locally(args: &RunArgs) -> u8 {
 
 /// Becomes a local pod's PID 1.
 pub fn pod_init(args: &PodInitArgs) -> u8 {
-    log::start(super::args::LogFormat::Text);
+    log::start(args.log_format);
     let error = pod_init::run(inherited(args.from_outer));
     report::failure("pod-init-failed", &error, ExitCode::HostUnfit)
 }
@@ -141,6 +157,7 @@ async fn own(args: &RunArgs, pid1: &Pid1) -> Result<u8, u8> {
 
 /// The first supervisor.
 async fn begin(args: &RunArgs, pid1: &Pid1, found: Found) -> u8 {
+    let started = Instant::now();
     let text = match vmi_source::read(&args.vm) {
         Ok(text) => text,
         Err(error) => return report::failure("no-vmi", &error, ExitCode::Usage),
@@ -150,8 +167,15 @@ async fn begin(args: &RunArgs, pid1: &Pid1, found: Found) -> u8 {
         Err(error) => return error.report(),
     };
     report::notices(&plan.notices);
+    tracing::info!(
+        event = "planned",
+        ms = millis(started),
+        "plan: {} on {}",
+        plan.domain,
+        plan.accel
+    );
     let ended = driver::run(&plan, pid1, found).await;
-    conclude(&plan, ended)
+    conclude(&plan, started, ended)
 }
 
 /// One that follows a dead one.
@@ -162,40 +186,43 @@ async fn follow(pid1: &Pid1, found: Found, dir: StateDir) -> Result<u8, u8> {
     let text = dir.text(state_dir::PLAN).map_err(|error| no_plan(&error))?;
     let plan =
         records::parse_plan(&text, state_dir::PLAN.into()).map_err(|error| no_plan(&error))?;
+    let started = Instant::now();
     let ended = driver::take_up(&plan, pid1, dir, found).await;
-    Ok(conclude(&plan, ended))
+    Ok(conclude(&plan, started, ended))
 }
 
-fn conclude(plan: &LaunchPlan, ended: Ended) -> u8 {
+fn conclude(plan: &LaunchPlan, started: Instant, ended: Ended) -> u8 {
     let log = plan.paths.qemu_log(plan.uid);
     match ended {
-        Ended::Vm(outcome) => told(&outcome, &log),
-        Ended::Launch(error, exit) => {
-            if let Some(status) = exit {
-                tracing::error!(
-                    event = "qemu-exited",
-                    "QEMU ended with {status}{}",
-                    last_words(&log)
-                );
-            }
-            report::failure("launch-failed", &error, error.exit_code())
+        Ended::Vm(outcome) => told(&outcome, millis(started), &log),
+        Ended::Launch(error, Some(status)) if error.is_echo_of_exit() => {
+            let code = error.exit_code() as u8;
+            tracing::error!(
+                event = "qemu-exited",
+                exit_code = code,
+                "QEMU ended with {status} before the guest ran{}",
+                last_words(&log)
+            );
+            code
         }
+        Ended::Launch(error, _) => report::failure("launch-failed", &error, error.exit_code()),
         Ended::Pid1Gone => ExitCode::ControlLost as u8,
     }
 }
 
-fn told(outcome: &Outcome, log: &camino::Utf8Path) -> u8 {
+fn told(outcome: &Outcome, ms: f64, log: &camino::Utf8Path) -> u8 {
     let code = outcome.exit_code() as u8;
     match outcome {
         Outcome::QemuDied(_) => {
             tracing::error!(
                 event = "ended",
                 exit_code = code,
-                "guest: {outcome}{}",
+                ms,
+                "end: {outcome}{}",
                 last_words(log)
             );
         }
-        _ => tracing::info!(event = "ended", exit_code = code, "guest: {outcome}"),
+        _ => tracing::info!(event = "ended", exit_code = code, ms, "end: {outcome}"),
     }
     code
 }

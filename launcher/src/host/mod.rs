@@ -8,11 +8,13 @@ mod read;
 mod resolver;
 mod rights;
 mod text;
+mod vif_cache;
 
 pub use links::links_from;
 pub use plugin::PluginDevice;
 pub use read::FactsError;
 pub use text::text;
+pub use vif_cache::VifCache;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -66,6 +68,9 @@ pub struct HostFacts {
     pub resolver: Resolver,
     /// Links of the pod's network namespace, by index.
     pub links: Vec<Link>,
+    /// What virt-handler knew of a link before it took its addresses away, by the link's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vif_caches: BTreeMap<String, VifCache>,
     /// The pod's environment, as the device plugins and the kubelet set it.
     pub environment: BTreeMap<String, String>,
     /// PCI devices that the environment names.
@@ -113,6 +118,9 @@ pub struct Link {
     pub mtu: u32,
     /// `IFF_UP`.
     pub up: bool,
+    /// Index of the bridge it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controller: Option<u32>,
     /// IPv4 addresses with prefix.
     pub addresses: Vec<Ipv4Net>,
     /// IPv6 addresses with prefix, link-local ones included.

@@ -3,7 +3,7 @@
 use hugepages::Bytes;
 use numa::{Allowed, Cgroup, ControlFile, FactError, HostRoot, Topology, file};
 
-use super::{HostFacts, Link, cpuinfo, environment, plugin, resolver, rights};
+use super::{HostFacts, Link, cpuinfo, environment, plugin, resolver, rights, vif_cache};
 
 /// Facts that no plan can be made from.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +79,7 @@ impl HostFacts {
             tun: root.dev("net/tun").exists(),
             hostname: hostname(root)?,
             resolver: resolver::read(root)?,
+            vif_caches: vif_cache::read(root, &links)?,
             links,
             environment,
         })

@@ -9,19 +9,21 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::wait::{WaitStatus, waitpid};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::aside;
 use super::clone::{Cloned, Program, clone_into_pod};
 use super::console::{self, Follower};
 use super::mounts::PodDirs;
+use super::networks;
 use super::pod_init::PodInit;
 use super::pools::{self, PoolsError};
 use super::run_dir::{Exclusive, RunDir, RunDirError};
+use super::signals::Signals;
 use crate::monitor::pidfd::pidfd_signal;
 use crate::net::address;
 use crate::net::error::NetError;
 use crate::net::veth::{self, NetNs, PodNic};
+use crate::net::wire::{self, Wire};
 use crate::readable::Readable;
 use crate::spec::Spec;
 use crate::supervise::outcome::ExitCode;
@@ -77,8 +79,12 @@ pub struct LocalRun<'a> {
     pub spec: &'a Spec,
     /// The VMI's text, handed to the pod as a file, so that both read the same.
     pub vmi: &'a str,
+    /// Where each network of Multus' leads, by the VMI's name of it; none for a guest that is alone on it.
+    pub networks: Vec<networks::Behind>,
     /// Arguments of `run` other than `--vmi`.
     pub arguments: Vec<String>,
+    /// Arguments of `pod-init` that say how it reports.
+    pub init_arguments: Vec<String>,
     /// Show the console.
     pub console: bool,
     /// Grow pools of huge pages by what the guest lacks, for as long as it runs.
@@ -103,7 +109,7 @@ pub fn run(local: &LocalRun<'_>) -> Result<u8, LocalError> {
 
 async fn run_pod(local: &LocalRun<'_>) -> Result<u8, LocalError> {
     // From here on a signal waits for the loop below.
-    let mut signals = Signals::take()?;
+    let mut signals = Signals::take().map_err(system("listen for signals"))?;
     let grown = pools::begin(local.spec, local.grow_hugepages)?;
     let code = run_in_pod(local, &mut signals).await;
     pools::shrink(grown);
@@ -113,7 +119,7 @@ async fn run_pod(local: &LocalRun<'_>) -> Result<u8, LocalError> {
 async fn run_in_pod(local: &LocalRun<'_>, signals: &mut Signals) -> Result<u8, LocalError> {
     let started = std::time::Instant::now();
     let (run_dir, pod) = make_pod(local).await?;
-    let host_link = pod.nic.host_link.clone();
+    let host_links = pod.host_links();
     tracing::info!(
         event = "pod-made",
         ms = millis(started),
@@ -122,20 +128,33 @@ async fn run_in_pod(local: &LocalRun<'_>, signals: &mut Signals) -> Result<u8, L
         pod.nic.pod.addr(),
         pod.nic.host.addr()
     );
+    networks::tell(&local.networks, &pod.wires);
     let code = follow(local, &run_dir, &pod, signals).await;
-    clean_up(run_dir, &host_link).await;
+    clean_up(run_dir, &host_links).await;
     code
 }
 
 struct Pod {
     process: Cloned,
     nic: PodNic,
+    wires: Vec<Wire>,
+}
+
+impl Pod {
+    fn host_links(&self) -> Vec<String> {
+        let wires = self.wires.iter().map(|wire| wire.host_link.clone());
+        std::iter::once(self.nic.host_link.clone())
+            .chain(wires)
+            .collect()
+    }
 }
 
 /// Everything under the lock that keeps runs from choosing one address twice.
 async fn make_pod(local: &LocalRun<'_>) -> Result<(RunDir, Pod), LocalError> {
     let exclusive = Exclusive::take()?;
-    for id in exclusive.remove_leftovers()? {
+    let (removed, left) = exclusive.remove_leftovers()?;
+    report(Err(left));
+    for id in removed {
         tracing::info!(
             event = "leftover-removed",
             run = id,
@@ -159,27 +178,45 @@ async fn start_pod(local: &LocalRun<'_>, run_dir: &RunDir) -> Result<Pod, LocalE
         .map_err(LocalError::Nic)?;
     let block = address::choose(&links, &[]).map_err(LocalError::Nic)?;
     let nic = PodNic::new(block, POD_MTU);
+    let wires = networks::wires(&local.networks, block);
     let vmi = inherited_memfd(local.vmi)?;
     let (from_outer, to_pod) =
         nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(system("make a pipe"))?;
     fcntl(&from_outer, FcntlArg::F_SETFD(FdFlag::empty()))
         .map_err(system("hand a pipe to the pod"))?;
     let number = from_outer.as_raw_fd().to_string();
-    let program = program(&["virt-launcher", "pod-init", "--from-outer", &number])?;
+    let fixed = ["virt-launcher", "pod-init", "--from-outer", &number].map(str::to_owned);
+    let argv: Vec<String> = fixed
+        .into_iter()
+        .chain(local.init_arguments.clone())
+        .collect();
+    let env: Vec<_> = std::env::vars_os().collect();
+    let program = Program::new("/proc/self/exe", &argv, &env)
+        .map_err(|error| system("name the program")(io::Error::other(error)))?;
     let process = with_signals_blocked(|| clone_into_pod(&program)).map_err(LocalError::Clone)?;
     drop(from_outer);
     let pod = NetNs::Pid(process.pid.as_raw().cast_unsigned());
     veth::pod_nic(&nic, pod)
         .await
         .map_err(|error| ended(&process, LocalError::Nic(error)))?;
+    for one in &wires {
+        wire::make(one, pod)
+            .await
+            .map_err(|error| ended(&process, LocalError::Nic(error)))?;
+    }
     let init = PodInit {
         dirs: pod_dirs(run_dir).map_err(|error| ended(&process, error))?,
         hostname: local.spec.identity.hostname.clone(),
         nic: nic.clone(),
+        wires: wires.clone(),
         argv: pod_argv(local, &vmi),
     };
     send(&init, to_pod).map_err(|error| ended(&process, error))?;
-    Ok(Pod { process, nic })
+    Ok(Pod {
+        process,
+        nic,
+        wires,
+    })
 }
 
 /// A pod that will not be: its end takes its namespaces with it.
@@ -187,13 +224,6 @@ fn ended(process: &Cloned, error: LocalError) -> LocalError {
     let _gone = pidfd_signal(process.pidfd.as_fd(), Signal::SIGKILL);
     let _reaped = waitpid(process.pid, None);
     error
-}
-
-fn program(argv: &[&str]) -> Result<Program, LocalError> {
-    let argv: Vec<String> = argv.iter().map(|argument| (*argument).to_owned()).collect();
-    let env: Vec<(String, String)> = std::env::vars().collect();
-    Program::new("/proc/self/exe", &argv, &env)
-        .map_err(|error| system("name the program")(io::Error::other(error)))
 }
 
 fn pod_argv(local: &LocalRun<'_>, vmi: &OwnedFd) -> Vec<String> {
@@ -258,28 +288,6 @@ fn with_signals_blocked<T>(act: impl FnOnce() -> T) -> T {
     answer
 }
 
-struct Signals {
-    terminate: [tokio::signal::unix::Signal; 4],
-}
-
-impl Signals {
-    fn take() -> Result<Self, LocalError> {
-        let listen = |kind| signal(kind).map_err(system("listen for signals"));
-        let terminate = [
-            listen(SignalKind::terminate())?,
-            listen(SignalKind::interrupt())?,
-            listen(SignalKind::quit())?,
-            listen(SignalKind::hangup())?,
-        ];
-        Ok(Self { terminate })
-    }
-
-    async fn next(&mut self) {
-        let [a, b, c, d] = &mut self.terminate;
-        tokio::select! { _ = a.recv() => {}, _ = b.recv() => {}, _ = c.recv() => {}, _ = d.recv() => {} }
-    }
-}
-
 /// Until the pod's PID 1 ends.
 async fn follow(
     local: &LocalRun<'_>,
@@ -340,7 +348,7 @@ async fn show(follower: Option<&mut Follower>) {
     let Some(follower) = follower else {
         return std::future::pending().await;
     };
-    if console::is_terminal() {
+    if console::is_terminal() && console::is_foreground() {
         tracing::info!(event = "console-attached", "console: Ctrl-] leaves it");
         match console::attach(follower, "virt-serial0").await {
             Ok(()) => tracing::info!(
@@ -357,17 +365,19 @@ async fn show(follower: Option<&mut Follower>) {
     }
 }
 
-async fn clean_up(run_dir: RunDir, host_link: &str) {
-    // The pod's end takes the link along, but in the kernel's own time; whoever looks now shall find nothing.
-    if let Err(error) = veth::delete_pod_nic(host_link).await {
-        tracing::warn!(event = "cleanup-failed", error = %error, "the pod's NIC cannot be removed");
+async fn clean_up(run_dir: RunDir, host_links: &[String]) {
+    // The pod's ends take the links along, but in the kernel's own time; whoever looks now shall find nothing.
+    for link in host_links {
+        if let Err(error) = veth::delete_pod_nic(link).await {
+            tracing::warn!(event = "cleanup-failed", error = %crate::cli::chain(&error), "the pod's NIC cannot be removed");
+        }
     }
     report(run_dir.remove());
 }
 
 fn report(removed: Result<(), Vec<RunDirError>>) {
     for error in removed.err().into_iter().flatten() {
-        tracing::warn!(event = "cleanup-failed", error = %error, "a directory of the run is left behind");
+        tracing::warn!(event = "cleanup-failed", error = %crate::cli::chain(&error), "a directory is left behind for the next run to remove");
     }
 }
 

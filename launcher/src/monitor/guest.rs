@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 
 use super::pidfd::{pidfd_open, pidfd_signal};
 use super::protocol::{ExitStatus, QemuProcess};
+use super::spawn::{self, SpawnError};
 
 /// How long QEMU has between TERM and KILL.
 const GRACE: Duration = Duration::from_secs(3);
@@ -27,8 +28,17 @@ pub struct Guest {
 }
 
 impl Guest {
+    /// Starts QEMU from the request in `memfd` and its files; the error is for the supervisor to tell.
+    pub fn start(memfd: OwnedFd, files: Vec<OwnedFd>) -> Result<Self, String> {
+        let request = spawn::read_request(memfd).map_err(describe)?;
+        let child = spawn::spawn(&request, files).map_err(describe)?;
+        let end_after = request.end_after_ms.map(Duration::from_millis);
+        Self::new(Pid::from_raw(child.id().cast_signed()), end_after)
+            .map_err(|errno| format!("QEMU runs and no pidfd can be had: {errno}"))
+    }
+
     /// The child that has just been started. One that nobody could name later is killed.
-    pub fn new(pid: Pid, end_after: Option<Duration>) -> Result<Self, Errno> {
+    fn new(pid: Pid, end_after: Option<Duration>) -> Result<Self, Errno> {
         let pidfd = pidfd_open(pid).inspect_err(|_| {
             // It is our child and not reaped yet, so the number is its own.
             let _gone = kill(pid, Signal::SIGKILL);
@@ -122,4 +132,14 @@ impl Guest {
     fn signal(&self, signal: Signal) {
         let _gone = pidfd_signal(self.pidfd.as_fd(), signal);
     }
+}
+
+fn describe(error: SpawnError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
 }

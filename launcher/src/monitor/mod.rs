@@ -19,4 +19,5 @@ pub mod pidfd;
 pub mod protocol;
 pub mod restart;
 pub mod spawn;
+pub mod supervisor;
 pub mod vault;

@@ -2,23 +2,21 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use command_fds::{CommandFdExt, FdMapping};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::channel::{Channel, ChannelError, Packet};
+use super::channel::Packet;
 use super::guest::Guest;
 use super::protocol::{Ask, ExitStatus, Hello, Tell, VERSION};
 use super::restart::{Deaths, Restart};
-use super::spawn::{self, SpawnError};
+use super::supervisor::Supervisor;
 use super::vault::Vault;
 use crate::privileges;
 
@@ -29,8 +27,6 @@ pub const CHANNEL_FD: i32 = 3;
 const LAST_WORD: Duration = Duration::from_secs(10);
 /// How long a supervisor that was told to end has where there is no QEMU.
 const END_WITHOUT_QEMU: Duration = Duration::from_secs(10);
-/// A second signal skips the wait, a third kills; more say nothing new.
-const SIGNALS_TOLD: u32 = 8;
 
 /// PID 1's own failures; each ends the pod.
 #[derive(Debug, thiserror::Error)]
@@ -119,16 +115,6 @@ pub fn run(supervisor: impl Fn() -> Command) -> Result<Verdict, MonitorError> {
     Ok(pid1.verdict.unwrap_or(Verdict::Lost(ExitStatus::Code(-1))))
 }
 
-struct Supervisor {
-    child: Child,
-    channel: Channel,
-    started: Instant,
-    ready: Option<Instant>,
-    signals_told: u32,
-    /// It closed its end: it has died, or may as well.
-    closed: bool,
-}
-
 struct Next {
     at: Instant,
     minimal: bool,
@@ -167,17 +153,9 @@ impl Pid1 {
             return Ok(());
         }
         let minimal = self.next.take().is_some_and(|next| next.minimal);
-        let (channel, theirs) = Channel::pair().map_err(failed("make a socketpair"))?;
-        let child = start_supervisor(command(), theirs)?;
-        let signals_told = self.ending.signals;
-        let supervisor = Supervisor {
-            child,
-            channel,
-            started: Instant::now(),
-            ready: None,
-            signals_told,
-            closed: false,
-        };
+        let what = "start the supervisor";
+        let supervisor = Supervisor::start(command(), self.ending.signals)
+            .map_err(|source| MonitorError::System { what, source })?;
         self.greet(&supervisor, minimal);
         self.supervisor = Some(supervisor);
         Ok(())
@@ -195,19 +173,14 @@ impl Pid1 {
         };
         let pidfd = self.guest.iter().map(Guest::pidfd);
         let files: Vec<_> = pidfd.chain(self.vault.files()).collect();
-        if let Err(error) = supervisor.channel.send(&Tell::Hello(hello), &files) {
-            // Its death follows, and the next try with it.
-            tracing::error!(event = "channel-failed", error = %error, "a new supervisor cannot be told what there is");
-            let _gone = kill(pid_of(&supervisor.child), Signal::SIGKILL);
-        }
+        supervisor.tell(&Tell::Hello(hello), &files);
     }
 
     fn wait(&mut self, signals: &SignalFd) -> Result<(), MonitorError> {
         let timeout = self.until_next_deadline();
         let mut ready = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-        if let Some(supervisor) = self.supervisor.as_ref().filter(|one| !one.closed) {
-            ready.push(PollFd::new(supervisor.channel.as_fd(), PollFlags::POLLIN));
-        }
+        let channel = self.supervisor.as_ref().and_then(Supervisor::readable);
+        ready.extend(channel.map(|channel| PollFd::new(channel, PollFlags::POLLIN)));
         match poll(&mut ready, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(failed("poll")(errno)),
@@ -222,6 +195,10 @@ impl Pid1 {
         drop(ready);
         if !message.is_empty() {
             self.hear();
+            if let Some(supervisor) = self.supervisor.as_mut().filter(|one| one.is_closed()) {
+                // Mostly it is dead already, and waits to be reaped.
+                supervisor.kill();
+            }
         }
         if signal.contains(PollFlags::POLLIN) {
             while let Ok(Some(information)) = signals.read_signal() {
@@ -233,22 +210,8 @@ impl Pid1 {
 
     /// Takes all that the supervisor has said so far.
     fn hear(&mut self) {
-        loop {
-            let Some(supervisor) = self.supervisor.as_mut().filter(|one| !one.closed) else {
-                return;
-            };
-            match supervisor.channel.try_receive::<Ask>() {
-                Ok(Some(packet)) => self.asked(packet),
-                Ok(None) => return,
-                Err(error @ ChannelError::Garbled(_)) => {
-                    tracing::error!(event = "channel-garbled", error = %error, "a packet was dropped");
-                }
-                Err(_) => {
-                    supervisor.closed = true;
-                    // Without the channel it is of no use; mostly it is dead already. SIGCHLD follows either way.
-                    let _gone = kill(pid_of(&supervisor.child), Signal::SIGKILL);
-                }
-            }
+        while let Some(packet) = self.supervisor.as_mut().and_then(Supervisor::heard) {
+            self.asked(packet);
         }
     }
 
@@ -293,23 +256,18 @@ impl Pid1 {
             Err("the spawn request did not arrive".to_owned())
         } else {
             let memfd = files.remove(0);
-            spawn_guest(memfd, files)
+            Guest::start(memfd, files)
         };
         let Some(supervisor) = &self.supervisor else {
             return;
         };
-        let told = match spawned {
+        match spawned {
             Ok(guest) => {
                 let guest = self.guest.insert(guest);
                 let pid = guest.told().pid;
-                supervisor
-                    .channel
-                    .send(&Tell::Spawned { pid }, &[guest.pidfd()])
+                supervisor.tell(&Tell::Spawned { pid }, &[guest.pidfd()]);
             }
-            Err(reason) => supervisor.channel.send(&Tell::SpawnFailed { reason }, &[]),
-        };
-        if let Err(error) = told {
-            tracing::error!(event = "channel-failed", error = %error, "the supervisor cannot be told");
+            Err(reason) => supervisor.tell(&Tell::SpawnFailed { reason }, &[]),
         }
     }
 
@@ -319,12 +277,8 @@ impl Pid1 {
             Ok(_) => {
                 self.ending.signals = self.ending.signals.saturating_add(1);
                 self.ending.first.get_or_insert_with(Instant::now);
-                if let Some(supervisor) = &mut self.supervisor
-                    && supervisor.signals_told < SIGNALS_TOLD
-                {
-                    supervisor.signals_told += 1;
-                    // One that is gone has a follower, which learns it from its `Hello`.
-                    let _gone = supervisor.channel.send(&Tell::Signal { number }, &[]);
+                if let Some(supervisor) = &mut self.supervisor {
+                    supervisor.tell_signal(number);
                 }
             }
             Err(_) => {}
@@ -348,7 +302,7 @@ impl Pid1 {
 
     fn ended(&mut self, pid: Pid, status: ExitStatus) {
         let supervisor = self.supervisor.as_ref();
-        if supervisor.is_some_and(|one| pid == pid_of(&one.child)) {
+        if supervisor.is_some_and(|one| pid == one.pid()) {
             // What it said last still counts.
             self.hear();
             let ready = self.supervisor.take().and_then(|one| one.ready);
@@ -359,9 +313,7 @@ impl Pid1 {
             guest.exited(status);
             let overdue = guest.was_overdue();
             if let Some(supervisor) = supervisor {
-                let _gone = supervisor
-                    .channel
-                    .send(&Tell::Exited { status, overdue }, &[]);
+                supervisor.tell(&Tell::Exited { status, overdue }, &[]);
             }
         }
     }
@@ -416,7 +368,7 @@ impl Pid1 {
 
     /// When a supervisor that has nothing left to do but to say so is taken for hung.
     fn silence_ends(&self) -> Option<Instant> {
-        let supervisor = self.supervisor.as_ref().filter(|one| !one.closed)?;
+        let supervisor = self.supervisor.as_ref().filter(|one| !one.is_closed())?;
         match &self.guest {
             Some(guest) => Some(guest.gone_since()?.max(supervisor.started) + LAST_WORD),
             None => Some(self.ending.first? + END_WITHOUT_QEMU),
@@ -444,51 +396,7 @@ impl Pid1 {
                 event = "supervisor-hung",
                 "the supervisor says nothing; it is killed"
             );
-            supervisor.closed = true;
-            let _gone = kill(pid_of(&supervisor.child), Signal::SIGKILL);
+            supervisor.kill();
         }
     }
-}
-
-fn spawn_guest(memfd: OwnedFd, files: Vec<OwnedFd>) -> Result<Guest, String> {
-    let request = spawn::read_request(memfd).map_err(describe)?;
-    let child = spawn::spawn(&request, files).map_err(describe)?;
-    let end_after = request.end_after_ms.map(Duration::from_millis);
-    Guest::new(pid_of(&child), end_after)
-        .map_err(|errno| format!("QEMU runs and no pidfd can be had: {errno}"))
-}
-
-fn start_supervisor(mut command: Command, theirs: Channel) -> Result<Child, MonitorError> {
-    let what = "start the supervisor";
-    let end = theirs
-        .as_fd()
-        .try_clone_to_owned()
-        .map_err(|source| MonitorError::System { what, source })?;
-    command
-        .process_group(0)
-        .fd_mappings(vec![FdMapping {
-            parent_fd: end,
-            child_fd: CHANNEL_FD,
-        }])
-        .map_err(|collision| MonitorError::System {
-            what,
-            source: io::Error::other(collision),
-        })?;
-    command
-        .spawn()
-        .map_err(|source| MonitorError::System { what, source })
-}
-
-fn pid_of(child: &Child) -> Pid {
-    Pid::from_raw(child.id().cast_signed())
-}
-
-fn describe(error: SpawnError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }

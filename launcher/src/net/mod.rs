@@ -1,6 +1,7 @@
 //! The pod's NIC becomes the guest's: planned as values, carried out by `link`, `tap`, `nft` and `dhcp`.
 
 pub mod address;
+mod bridged;
 pub mod dhcp;
 pub mod error;
 pub mod link;
@@ -13,3 +14,4 @@ pub mod tap;
 mod undo;
 mod verify;
 pub mod veth;
+pub mod wire;

@@ -9,7 +9,7 @@ use numa::{CpuSet, Kib, Node, NodeId, NodeMemory, Topology};
 use uuid::Uuid;
 
 use crate::host::{CpuIdentity, HostFacts, ImageFormat, Resolver};
-use crate::net::plan::{BridgePlan, Masquerade, NetworkPlan, NicPlan, TapPlan};
+use crate::net::plan::{BridgePlan, Masquerade, NetworkPlan, NicPlan, Setup, TapPlan, Wiring};
 use crate::placement::{
     Binding as MemoryBinding, DevicePlacement, Fill, GuestNode, IothreadPlacement, MemoryPlacement,
     Placement, Policy, Realtime, VcpuPlacement,
@@ -22,7 +22,7 @@ use crate::spec::disk::{Bus, Disk, DiskKind, ErrorPolicy, NoCloud, Source};
 use crate::spec::firmware::{Chassis, Clock, Firmware, KernelBoot};
 use crate::spec::iothread::Iothreads;
 use crate::spec::memory::Memory;
-use crate::spec::nic::{Binding, DhcpOptions, Nic, NicModel};
+use crate::spec::nic::{Binding, DhcpOptions, Network, Nic, NicModel};
 use crate::spec::placing::Placing;
 use crate::spec::{Identity, Lifecycle, RebootPolicy, Spec};
 use crate::storage::plan::{DiskImage, Layer, StoragePlan};
@@ -55,6 +55,7 @@ pub(crate) fn spec() -> Spec {
             serial_console: true,
             balloon: true,
             rng: false,
+            panic: false,
             inputs: Vec::new(),
             virtio_transitional: false,
             disable_hotplug: false,
@@ -129,10 +130,12 @@ pub(crate) fn nic(index: usize, name: &str, model: NicModel) -> Nic {
     Nic {
         name: name.to_owned(),
         path: format!("spec.domain.devices.interfaces[{index}]"),
+        network: Network::Primary { pod_link: None },
         binding: Binding::Masquerade {
             cidr: "10.0.2.0/24".parse().unwrap(),
             cidr6: "fd10:0:2::/120".parse().unwrap(),
             ports: Vec::new(),
+            istio: false,
         },
         model,
         mac: None,
@@ -177,6 +180,7 @@ pub(crate) fn facts() -> HostFacts {
         hostname: "virt-launcher-vm".to_owned(),
         resolver: Resolver::default(),
         links: Vec::new(),
+        vif_caches: BTreeMap::new(),
         environment: BTreeMap::new(),
         devices: Vec::new(),
     }
@@ -209,6 +213,7 @@ pub(crate) fn network(spec: &Spec) -> NetworkPlan {
     let plan = |(index, nic): (u8, &Nic)| NicPlan {
         name: nic.name.clone(),
         pod_link: format!("eth{index}"),
+        setup: Setup::Made,
         guest_mac: crate::net::mac::MacAddr([2, 0, 0, 0, 0, index]),
         mtu: 1450,
         tap: TapPlan {
@@ -222,11 +227,12 @@ pub(crate) fn network(spec: &Spec) -> NetworkPlan {
             address: Some("10.0.2.1/24".parse().unwrap()),
             address6: None,
         },
-        masquerade: Masquerade {
+        wiring: Wiring::Masquerade(Masquerade {
             guest: Some("10.0.2.2/24".parse().unwrap()),
             guest6: None,
             ports: Vec::new(),
-        },
+            istio: None,
+        }),
         dhcp: None,
     };
     NetworkPlan {

@@ -1,6 +1,7 @@
 //! A VM's state as an operator and virt-handler see it: KubeVirt's states and reasons (facts 3.6), and what stands
 //! behind them. Written to `status.json` in the VM's private directory and told on the control socket.
 
+pub mod metrics;
 #[cfg(test)]
 mod tests;
 

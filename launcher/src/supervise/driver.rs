@@ -22,7 +22,7 @@ use super::services::Services;
 use super::state_dir::{JOURNAL, PLAN, STATUS, StateDir};
 use super::step::operation::{Admission, admit};
 use super::step::resume::{Left, Seen, resume};
-use super::step::{Action, Input, Phase, State, Terms, step};
+use super::step::{Action, Alarm, Input, Phase, State, Terms, step};
 use super::takeover::{self, Taken, Unreachable};
 use super::wishes::{Answer, Refused, Wish};
 use crate::apply::finish::finish_for_another;
@@ -258,11 +258,7 @@ impl<'a> Driver<'a> {
             }
             Tell::Signal { number } => {
                 let name = Signal::try_from(number).map_or("a signal", Signal::as_str);
-                tracing::info!(
-                    event = "signal",
-                    signal = name,
-                    "{name}: the guest is asked to end"
-                );
+                tracing::info!(event = "signal", signal = name, "signal: {name}");
                 self.terminate();
             }
         }
@@ -321,6 +317,8 @@ impl<'a> Driver<'a> {
         self.services.serve_dhcp(dhcp);
         self.services.bound_logs(self.plan);
         self.services.serve_control(self.plan, self.pid1, &session);
+        self.services
+            .serve_metrics(self.plan, self.pid1, &session, qemu);
         self.services.record_host_model(self.plan, &session);
         self.services.keep_in_place(self.plan, &session, qemu);
         self.monitor = Monitor::Live { session, events };
@@ -333,7 +331,10 @@ impl<'a> Driver<'a> {
     fn taken(&mut self, seen: Seen) -> Option<Work<'a>> {
         let session = self.monitor.session().cloned()?;
         self.resume(seen);
+        let qemu = self.qemu_pid?;
         self.services.serve_control(self.plan, self.pid1, &session);
+        self.services
+            .serve_metrics(self.plan, self.pid1, &session, qemu);
         tracing::info!(
             event = "taken-up",
             ms = crate::local::outer::millis(self.started),
@@ -344,13 +345,12 @@ impl<'a> Driver<'a> {
         );
         self.ready();
         let (plan, started) = (self.plan, self.started);
-        let pid = self.qemu_pid?;
-        self.services.keep_in_place(self.plan, &session, pid);
+        self.services.keep_in_place(self.plan, &session, qemu);
         if self.state.phase != Phase::Starting {
             return None;
         }
         Some(Box::pin(async move {
-            Done::Finished(finish_for_another(plan, &session, pid, started).await)
+            Done::Finished(finish_for_another(plan, &session, qemu, started).await)
         }))
     }
 
@@ -414,6 +414,9 @@ impl<'a> Driver<'a> {
             if action == Action::Kill {
                 self.kill();
             } else if action.is_command() {
+                if action == Action::PressPowerButton {
+                    self.tell_time_left();
+                }
                 left -= 1;
                 // What leads up to it, as a resume does, is not what was wished for.
                 let asker = asker.take_if(|_| left == 0);
@@ -423,6 +426,17 @@ impl<'a> Driver<'a> {
         if let Some(asker) = asker {
             asker.done(true);
         }
+    }
+
+    fn tell_time_left(&self) {
+        let mut alarms = self.alarms.left();
+        let left = alarms.find(|(alarm, _)| *alarm == Alarm::GraceOver);
+        let seconds = left.map_or(0.0, |(_, left)| left.as_secs_f64().ceil());
+        tracing::info!(
+            event = "power-button",
+            seconds_left = seconds,
+            "guest: its power button is pressed; it has {seconds} s left, or until another signal"
+        );
     }
 
     fn write_journal(&mut self) {

@@ -5,6 +5,9 @@ pub const STATE: &str = "state";
 /// The listening control socket.
 pub const CONTROL: &str = "control";
 
+/// The listening metrics socket.
+pub const METRICS: &str = "metrics";
+
 /// The DHCP socket of a link.
 pub fn dhcp(link: &str) -> String {
     format!("dhcp:{link}")

@@ -14,6 +14,7 @@ pub mod driver;
 pub mod journal;
 pub mod kept;
 pub mod logs;
+pub mod metrics;
 pub mod outcome;
 pub mod qemu;
 pub mod services;

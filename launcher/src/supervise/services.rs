@@ -8,7 +8,9 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use camino::Utf8Path;
 use nix::sys::socket::{Backlog, listen};
+use numa::HostRoot;
 use qmp::Session;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
@@ -18,7 +20,7 @@ use super::agent_poll::{self, Answers};
 use super::channel::Pid1;
 use super::desk::Desk;
 use super::wishes::{Wish, Wishes};
-use super::{cpuset, kept, logs};
+use super::{cpuset, kept, logs, metrics};
 use crate::apply::threads;
 use crate::control;
 use crate::net::dhcp;
@@ -31,7 +33,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Services {
     kept: BTreeMap<String, OwnedFd>,
-    control: Option<UnixListener>,
+    listeners: BTreeMap<&'static str, UnixListener>,
     wishes: Wishes,
     in_place: bool,
     agent: Port,
@@ -55,7 +57,7 @@ impl Services {
         }
         let services = Self {
             kept,
-            control: None,
+            listeners: BTreeMap::new(),
             wishes,
             in_place: false,
             agent,
@@ -134,10 +136,7 @@ impl Services {
 
     /// Serves people for as long as `session` lives.
     pub fn serve_control(&mut self, plan: &LaunchPlan, pid1: &Pid1, session: &Session) {
-        let listener = self
-            .listener(plan, pid1)
-            .and_then(|listener| tokio::net::UnixListener::from_std(listener.try_clone()?));
-        match listener {
+        match self.listener(kept::CONTROL, &plan.paths.control(), pid1) {
             Ok(listener) => {
                 let policy = control::Policy::for_uid(nix::unistd::geteuid().as_raw());
                 let desk = Desk {
@@ -160,24 +159,54 @@ impl Services {
         }
     }
 
-    /// The socket is bound once in a VM's life: clients that wait in its backlog are served by whoever comes next.
-    fn listener(&mut self, plan: &LaunchPlan, pid1: &Pid1) -> io::Result<&UnixListener> {
-        if self.control.is_none() {
-            let listener = match self.kept.remove(kept::CONTROL) {
-                Some(socket) => again(socket)?,
-                None => {
-                    let listener = control::bind(&plan.paths.control())?;
-                    if let Err(error) = pid1.keep(kept::CONTROL, listener.as_fd()) {
-                        tracing::warn!(event = "not-kept", error = %crate::cli::chain(&error), "a supervisor that follows serves no control socket");
-                    }
-                    listener
-                }
-            };
-            self.control = Some(listener);
+    /// Answers scrapers for as long as `session` lives.
+    pub fn serve_metrics(&mut self, plan: &LaunchPlan, pid1: &Pid1, session: &Session, qemu: i32) {
+        let path = plan.paths.metrics();
+        match self.listener(kept::METRICS, &path, pid1) {
+            Ok(listener) => {
+                // Neither has an underscore (RFC 1123).
+                let (namespace, name) = plan.domain.split_once('_').unwrap_or_default();
+                let nics = plan.network.nics.iter();
+                let source = metrics::Source {
+                    namespace: namespace.to_owned(),
+                    name: name.to_owned(),
+                    qemu,
+                    nics: nics
+                        .map(|nic| (nic.name.clone(), nic.tap.name.clone()))
+                        .collect(),
+                    session: session.clone(),
+                    root: HostRoot::default(),
+                    path,
+                };
+                tokio::spawn(metrics::serve(listener, source));
+            }
+            Err(error) => {
+                tracing::warn!(event = "no-metrics", path = %path, error = %error, "metrics cannot be scraped");
+            }
         }
-        self.control
-            .as_ref()
-            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// A socket is bound once in a VM's life: clients that wait in its backlog are served by whoever comes next.
+    fn listener(
+        &mut self,
+        name: &'static str,
+        path: &Utf8Path,
+        pid1: &Pid1,
+    ) -> io::Result<tokio::net::UnixListener> {
+        let known = self.listeners.get(name).map(UnixListener::try_clone);
+        let listener = match (known, self.kept.remove(name)) {
+            (Some(known), _) => known?,
+            (None, Some(socket)) => again(socket)?,
+            (None, None) => {
+                let listener = control::bind(path)?;
+                if let Err(error) = pid1.keep(name, listener.as_fd()) {
+                    tracing::warn!(event = "not-kept", path = %path, error = %crate::cli::chain(&error), "a supervisor that follows does not serve this socket");
+                }
+                listener
+            }
+        };
+        self.listeners.insert(name, listener.try_clone()?);
+        tokio::net::UnixListener::from_std(listener)
     }
 
     /// Keeps QEMU's threads where they were placed when the pod's CPUs change. Once: a session that was begun anew

@@ -59,7 +59,7 @@ fn it_runs_the_vm_in_the_pod_it_is_in() -> Result<()> {
     let mut run = entrypoint().vmi(&vmi).start()?;
     run.wait_for("guest: running", SOON)?;
     // In a pod the console is on its socket and in its log, not among the launcher's own lines.
-    let console = || {
+    let console = || -> Result<String> {
         let mut vms = fs::read_dir("/run/kubevirt-private")?.flatten();
         let vm = vms
             .find(|vm| vm.path().is_dir())
@@ -67,7 +67,7 @@ fn it_runs_the_vm_in_the_pod_it_is_in() -> Result<()> {
         Ok::<_, anyhow::Error>(fs::read_to_string(vm.path().join("virt-serial0-log"))?)
     };
     pod::until(BOOT, || {
-        let console: String = console()?;
+        let console = console()?;
         ensure!(console.contains("demo: ready"), "{console}");
         Ok(())
     })?;

@@ -22,6 +22,10 @@ pub(crate) const PURE: &[&str] = &[
     "launcher/src/net/mac.rs",
     "launcher/src/net/nft/rules.rs",
     "launcher/src/net/plan",
+    "launcher/src/passthrough/assign.rs",
+    "launcher/src/passthrough/memlock.rs",
+    "launcher/src/passthrough/network_info.rs",
+    "launcher/src/passthrough/preflight.rs",
     "launcher/src/placement",
     "launcher/src/plan",
     "launcher/src/quantity.rs",
@@ -30,6 +34,7 @@ pub(crate) const PURE: &[&str] = &[
     "launcher/src/storage/iso.rs",
     "launcher/src/storage/plan.rs",
     "launcher/src/storage/seed.rs",
+    "launcher/src/status",
     "launcher/src/supervise/step",
     "launcher/src/verify/memory.rs",
     "launcher/src/verify/report.rs",
@@ -60,6 +65,7 @@ pub(crate) const UNSAFE: &[&str] = &[
     "launcher/src/monitor/pidfd.rs",
     "launcher/src/monitor/spawn.rs",
     "launcher/src/net/tap.rs",
+    "launcher/src/passthrough/vfio.rs",
     "launcher/src/readable.rs",
     "launcher/src/supervise/channel.rs",
     "numa/src/affinity.rs",
@@ -106,9 +112,9 @@ pub(crate) const EVERYBODYS: &[&str] = &[
 /// Each other crate, and below which paths (from `launcher/src/` on, or a member) it stays.
 pub(crate) fn crates() -> BTreeMap<&'static str, Vec<String>> {
     let rooms = [
-        ("base64", "spec storage plan qmp"),
+        ("base64", "host spec storage plan qmp ctl"),
         ("caps", "privileges local monitor"),
-        ("clap", "cli inspect/args main"),
+        ("clap", "cli ctl/args inspect/args main"),
         ("clap_complete", "cli"),
         ("comfy-table", "inspect cli"),
         ("command-fds", "monitor local"),
@@ -120,6 +126,7 @@ pub(crate) fn crates() -> BTreeMap<&'static str, Vec<String>> {
         ("kvm-bindings", "kvm"),
         ("kvm-ioctls", "kvm"),
         ("nftables", "net/nft"),
+        ("prometheus-client", "status/metrics"),
         ("procfs", "host numa"),
         ("qapi", "qmp"),
         ("rtnetlink", "net local"),
@@ -129,13 +136,16 @@ pub(crate) fn crates() -> BTreeMap<&'static str, Vec<String>> {
         ("sha2", "net storage"),
         (
             "tokio",
-            "apply cli control inspect local net readable storage supervise qmp",
+            "apply cli control ctl inspect local net passthrough/await_info readable storage supervise qmp",
         ),
         ("tokio-util", "control supervise qmp"),
         ("tracing-subscriber", "cli"),
-        ("uuid", "spec plan pod machine storage net/plan"),
-        ("vfio-bindings", ""),
-        ("vmm-sys-util", "kvm net/tap monitor supervise qmp"),
+        ("uuid", "spec plan passthrough pod machine storage net/plan"),
+        ("vfio-bindings", "passthrough/vfio"),
+        (
+            "vmm-sys-util",
+            "kvm net/tap monitor passthrough/vfio supervise qmp",
+        ),
     ];
     let place = |room: &str| match room {
         "numa" | "qmp" => room.to_owned(),

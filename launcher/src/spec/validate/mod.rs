@@ -4,6 +4,7 @@
 //! a violation yields no [`Spec`].
 
 mod base64;
+mod bindings;
 mod clock;
 mod cloud_init;
 mod cpu;
@@ -18,6 +19,7 @@ mod iothreads;
 mod lifecycle;
 mod memory;
 mod networks;
+mod nic_status;
 mod nics;
 mod pinning;
 mod placing;

@@ -18,17 +18,18 @@
 //! A supervisor that follows a dead one starts from [`resume::resume`].
 
 mod ending;
+mod input;
 pub mod operation;
 pub mod resume;
+mod state;
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+pub use input::{Action, Alarm, Input, ShutdownCause};
+pub use state::{Frozen, IoError, Pause, Phase, Run, State};
 
 use super::outcome::Outcome;
-use crate::monitor::protocol::ExitStatus;
 use ending::{ended_by, ending};
-use operation::Operation;
 
 /// A guest in firmware loses a press, so it is repeated until the guest is gone.
 pub const PRESS_AGAIN: Duration = Duration::from_secs(5);
@@ -38,9 +39,6 @@ pub const QUIT_DEADLINE: Duration = Duration::from_secs(5);
 pub const THAW_AGAIN: Duration = Duration::from_secs(5);
 /// A guest that was asked to reboot has this long, or its grace period if that is longer.
 pub const REBOOT_DEADLINE: Duration = Duration::from_secs(60);
-/// More disks than a VM has.
-const MOST_FAILED: usize = 64;
-
 /// What never changes during one VM's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
@@ -50,259 +48,6 @@ pub struct Terms {
     pub acpi: bool,
     /// `rebootPolicy: Terminate`.
     pub reset_ends: bool,
-}
-
-/// Where the VM is in its life.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
-    /// The way through.
-    pub phase: Phase,
-    /// Whether vCPUs run.
-    pub run: Run,
-    /// Whether the guest's file systems are frozen.
-    pub frozen: Frozen,
-    /// The guest agent has its port open.
-    pub agent: bool,
-    /// Disks that failed since vCPUs ran last.
-    pub failed: Vec<IoError>,
-    /// What the next `STOP` will have been for.
-    pub stopping_for: Option<Pause>,
-}
-
-/// The way through a life.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Phase {
-    /// QEMU is being set up; the guest has not run.
-    Starting,
-    /// As it should be.
-    Running,
-    /// The guest was asked to reboot.
-    Rebooting,
-    /// The guest was asked to power off.
-    Stopping,
-    /// QEMU was told to quit.
-    Quitting {
-        /// What will have been the end.
-        because: Outcome,
-    },
-    /// QEMU is gone.
-    Ended(Outcome),
-}
-
-/// Whether vCPUs run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Run {
-    /// They do.
-    Running,
-    /// They do not.
-    Paused(Pause),
-}
-
-/// Why vCPUs do not run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Pause {
-    /// The guest has not run yet, or waits to be resumed for the first time (`startStrategy: Paused`).
-    StartingUp,
-    /// Somebody asked for it.
-    User,
-    /// A disk failed under `errorPolicy: stop`.
-    IoError,
-    /// The watchdog's action is `pause`.
-    Watchdog,
-    /// The guest's memory is being dumped.
-    Dump,
-    /// The guest's end is being dealt with.
-    ShuttingDown,
-    /// QEMU cannot go on (`internal-error`).
-    Crashed,
-    /// Nobody told us.
-    Unknown,
-}
-
-/// Whether the guest's file systems are frozen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Frozen {
-    /// No.
-    No,
-    /// They were asked to be.
-    Yes,
-    /// It is over, and the agent has not confirmed it yet.
-    Thawing,
-}
-
-/// A disk that failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IoError {
-    /// The VMI's name for it, or QEMU's where it has none.
-    pub disk: String,
-    /// What is full is not broken.
-    pub no_space: bool,
-    /// The host's words.
-    pub reason: String,
-}
-
-/// What happens to the VM.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// `cont` was answered, or the guest is left paused as asked.
-    Started {
-        /// `startStrategy: Paused`.
-        paused: bool,
-    },
-    /// Setting up failed.
-    StartFailed,
-    /// An action failed.
-    Failed(Action),
-    /// An action succeeded.
-    Did(Action),
-    /// QMP `SHUTDOWN`: the guest is gone, QEMU holds still.
-    GuestShutdown(ShutdownCause),
-    /// QMP `GUEST_PANICKED`.
-    GuestPanicked,
-    /// QMP `RESET`.
-    GuestReset,
-    /// QMP `STOP`.
-    Paused,
-    /// QMP `RESUME`.
-    Resumed,
-    /// QMP `BLOCK_IO_ERROR`.
-    DiskFailed {
-        /// Which and how.
-        error: IoError,
-        /// QEMU is about to pause because of it.
-        stops: bool,
-    },
-    /// QMP `WATCHDOG`.
-    Watchdog {
-        /// QEMU is about to pause because of it.
-        stops: bool,
-    },
-    /// The guest agent opened or closed its port.
-    Agent {
-        /// Open.
-        connected: bool,
-    },
-    /// TERM, INT or QUIT.
-    Terminate,
-    /// Somebody wants something.
-    Ask(Operation),
-    /// An alarm went off.
-    Alarm(Alarm),
-    /// The monitor's session ended and cannot be had again.
-    MonitorLost,
-    /// PID 1 reaped QEMU.
-    QemuExited {
-        /// How it ended.
-        status: ExitStatus,
-        /// PID 1 itself had ended it.
-        overdue: bool,
-    },
-}
-
-/// QEMU's `ShutdownCause`, as far as it decides anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ShutdownCause {
-    /// `guest-shutdown`, and whatever else a guest does to itself.
-    Guest,
-    /// `guest-reset` under `-action reboot=shutdown`.
-    GuestReset,
-    /// `guest-panic`.
-    GuestPanic,
-    /// `host-*`: our own quit, or a signal to QEMU.
-    Host,
-}
-
-/// What the driver does; each that can fail answers with `Failed`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Action {
-    /// QMP `system_powerdown`.
-    PressPowerButton,
-    /// Agent `guest-shutdown`, mode `powerdown`.
-    AskAgentToPowerOff,
-    /// Agent `guest-shutdown`, mode `reboot`.
-    AskAgentToReboot,
-    /// QMP `stop`.
-    Pause,
-    /// QMP `cont`.
-    Resume,
-    /// QMP `system_reset`.
-    Reset,
-    /// Agent `guest-fsfreeze-freeze`.
-    Freeze,
-    /// Agent `guest-fsfreeze-thaw`.
-    Thaw,
-    /// QMP `quit`.
-    Quit,
-    /// SIGKILL by pidfd.
-    Kill,
-    /// Call back after this time; setting it anew replaces the old one.
-    Set(Alarm, Duration),
-    /// Forget one alarm.
-    Clear(Alarm),
-    /// Forget every alarm.
-    ClearAlarms,
-}
-
-/// What was asked to be called back for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Alarm {
-    /// Press the power button again.
-    PressAgain,
-    /// The guest's time is up.
-    GraceOver,
-    /// QEMU's time is up.
-    QuitOverdue,
-    /// The guest did not reboot.
-    RebootOver,
-    /// Frozen file systems are to be thawed.
-    Thaw,
-}
-
-impl Action {
-    /// Whether QEMU or the guest agent is told something, which can fail.
-    pub fn is_command(&self) -> bool {
-        !matches!(
-            self,
-            Self::Kill | Self::Set(..) | Self::Clear(_) | Self::ClearAlarms
-        )
-    }
-}
-
-impl State {
-    /// Nothing has happened yet.
-    pub fn new() -> Self {
-        Self {
-            phase: Phase::Starting,
-            run: Run::Paused(Pause::StartingUp),
-            frozen: Frozen::No,
-            agent: false,
-            failed: Vec::new(),
-            stopping_for: None,
-        }
-    }
-
-    fn is_paused(&self) -> bool {
-        self.run != Run::Running
-    }
-
-    fn fail(&mut self, error: IoError) {
-        self.failed.retain(|one| one.disk != error.disk);
-        if self.failed.len() < MOST_FAILED {
-            self.failed.push(error);
-        }
-    }
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 /// One step. Total: every input is answered in every state.

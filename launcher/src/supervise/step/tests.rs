@@ -2,9 +2,11 @@
 
 use proptest::prelude::*;
 
-use super::operation::{Admission, Why, admit};
+use super::operation::{Admission, Operation, Why, admit};
 use super::resume::{Left, RunStatus, Seen, resume};
+use super::state::MOST_FAILED;
 use super::*;
+use crate::monitor::protocol::ExitStatus;
 
 const TERMS: Terms = Terms {
     grace: Duration::from_secs(30),
