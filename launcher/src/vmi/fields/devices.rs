@@ -10,6 +10,7 @@ pub(super) const GROUPS: &[Group] = &[
             "inputs",
             "video",
             "rng",
+            "panicDevices",
             "useVirtioTransitional",
             "disableHotplug",
             "blockMultiQueue",
@@ -126,6 +127,10 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         honoured: &["type"],
         ..Group::at("spec.domain.devices.video")
+    },
+    Group {
+        honoured: &["model"],
+        ..Group::at("spec.domain.devices.panicDevices[]")
     },
     Group::at("spec.domain.devices.rng"),
 ];
