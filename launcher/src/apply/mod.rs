@@ -11,6 +11,7 @@
 //! its undo, and a failure undoes all that was done before it is reported.
 
 pub mod devices;
+pub mod error;
 pub mod files;
 pub mod fill;
 pub mod finish;
