@@ -187,6 +187,10 @@ pub(crate) const HOST_PATHS: &Listed = &[
         "an argument of QEMU's",
     ),
     (
+        "launcher/src/machine/hostdev.rs /sys/bus/mdev/devices/{uuid}",
+        "an argument of QEMU's",
+    ),
+    (
         "launcher/src/machine/rng.rs /dev/urandom",
         "an argument of QEMU's",
     ),
@@ -197,6 +201,14 @@ pub(crate) const HOST_PATHS: &Listed = &[
     (
         "launcher/src/supervise/desk.rs /dev/fdset/{set}",
         "QEMU's name for a handed-over fd",
+    ),
+    (
+        "launcher/src/passthrough/assign.rs /etc/podinfo/network-info",
+        "for people",
+    ),
+    (
+        "launcher/src/passthrough/preflight.rs /sys/bus/pci/devices/{address}",
+        "a command for people",
     ),
     (
         "launcher/src/plan/text.rs /dev/vhost-net for {tap}, queue {queue}",
