@@ -1,7 +1,8 @@
 //! Stock DHCP clients against our server, each in a guest's place behind a bridge.
 
 use anyhow::Result;
-use launcher::net::dhcp::{DhcpError, Server};
+use launcher::net::dhcp::Server;
+use launcher::net::service::ServiceError;
 use nix::sched::{CloneFlags, unshare};
 
 #[path = "dhcp_rig.rs"]
@@ -279,7 +280,7 @@ fn a_server_needs_its_link_and_knows_its_socket() -> Result<()> {
     assert!(
         matches!(
             missing,
-            DhcpError::Option {
+            ServiceError::Option {
                 option: "SO_BINDTODEVICE",
                 ..
             }
@@ -288,13 +289,16 @@ fn a_server_needs_its_link_and_knows_its_socket() -> Result<()> {
     );
     let stranger = std::net::UdpSocket::bind("127.0.0.1:0")?;
     let refused = Server::from_fd(stranger.into(), plan("k6t-eth0")).expect_err("not ours");
-    assert!(matches!(refused, DhcpError::Foreign { .. }), "{refused:?}");
+    assert!(
+        matches!(refused, ServiceError::Foreign { .. }),
+        "{refused:?}"
+    );
 
     ip("link add k6t-eth0 type bridge")?;
     let fd = Server::bind(&plan("k6t-eth0"))?.into_fd();
     let other_link = Server::from_fd(fd, plan("k6t-net1")).expect_err("bound to another link");
     assert!(
-        matches!(other_link, DhcpError::Foreign { .. }),
+        matches!(other_link, ServiceError::Foreign { .. }),
         "{other_link:?}"
     );
     Ok(())

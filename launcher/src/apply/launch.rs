@@ -37,7 +37,7 @@ pub enum LaunchError {
     Network(#[source] NetError),
     /// The DHCP server.
     #[error("cannot serve DHCP to the guest")]
-    Dhcp(#[source] dhcp::DhcpError),
+    Dhcp(#[source] crate::net::service::ServiceError),
     /// The channel to PID 1.
     #[error("cannot ask PID 1 to start QEMU")]
     Pid1(#[from] Pid1Error),

@@ -1,6 +1,7 @@
 //! What the guest's network will be: links, addresses, rules and leases as values.
 
 mod decide;
+mod ipv6;
 mod lease;
 mod names;
 mod pod_nic;
@@ -8,6 +9,7 @@ mod pod_nic;
 mod tests;
 
 pub use decide::plan;
+pub use ipv6::Ipv6Plan;
 
 use std::net::Ipv4Addr;
 

@@ -1,43 +1,39 @@
-//! What the server reports, by names that stay. A line a kind at a time, so that a guest cannot fill the log.
+//! What the server reports.
 
-use std::collections::HashMap;
-use std::io;
 use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
 use super::super::answer::Silence;
-use super::super::budget::LogBudget;
 use super::super::reply::{Reply, ReplyKind};
-use super::super::request::{Ignored, Kind, Request};
+use super::super::request::{Kind, Request};
 use crate::net::plan::DhcpPlan;
+use crate::net::service::{Names, Report};
 
-/// Nothing of the guest's own text is written, only addresses and numbers.
+const NAMES: Names = Names {
+    flood: "dhcp.flood",
+    ignored: "dhcp.ignored",
+    receive_failed: "dhcp.receive-failed",
+    send_failed: "dhcp.send-failed",
+};
+
 pub(super) struct Events {
-    link: String,
-    /// By the event's name, of which there are a dozen.
-    budgets: HashMap<&'static str, LogBudget>,
+    pub(super) report: Report,
 }
 
 impl Events {
     pub(super) fn new(link: &str) -> Self {
         Self {
-            link: link.to_owned(),
-            budgets: HashMap::new(),
+            report: Report::new(link, NAMES),
         }
     }
 
-    /// How many lines of this name were left out, when this one may be written.
-    fn line(&mut self, event: &'static str, now: Duration) -> Option<u64> {
-        self.budgets.entry(event).or_default().line(now)
-    }
-
     pub(super) fn serving(&mut self, plan: &DhcpPlan) {
-        info!(event = "dhcp.serving", link = self.link, client = %plan.client, address = %plan.address, server = %plan.server);
+        info!(event = "dhcp.serving", link = self.report.link, client = %plan.client, address = %plan.address, server = %plan.server);
     }
 
     pub(super) fn bad_search_domain(&mut self, domain: &str) {
-        warn!(event = "dhcp.search-domain-left-out", link = self.link, domain = ?domain);
+        warn!(event = "dhcp.search-domain-left-out", link = self.report.link, domain = ?domain);
     }
 
     pub(super) fn replied(&mut self, now: Duration, reply: &Reply, request: &Request) {
@@ -47,9 +43,9 @@ impl Events {
             (ReplyKind::Ack, _) => "dhcp.leased",
             (ReplyKind::Nak, _) => "dhcp.refused",
         };
-        if let Some(left_out) = self.line(event, now) {
+        if let Some(left_out) = self.report.line(event, now) {
             let to = reply.destination.socket_address();
-            info!(event, link = self.link, client = %reply.chaddr, address = %reply.yiaddr, %to, left_out);
+            info!(event, link = self.report.link, client = %reply.chaddr, address = %reply.yiaddr, %to, left_out);
         }
     }
 
@@ -59,10 +55,10 @@ impl Events {
             Silence::Declined => "dhcp.declined",
             Silence::OtherClient | Silence::OtherServer => "dhcp.not-ours",
         };
-        let Some(left_out) = self.line(event, now) else {
+        let Some(left_out) = self.report.line(event, now) else {
             return;
         };
-        let (link, client) = (&self.link, request.chaddr);
+        let (link, client) = (&self.report.link, request.chaddr);
         match reason {
             Silence::Released => info!(event, link, %client, address = %request.ciaddr, left_out),
             // Somebody else on the link answers ARP for the guest's address: the guest stays without.
@@ -70,31 +66,6 @@ impl Events {
             Silence::OtherClient | Silence::OtherServer => {
                 debug!(event, link, %client, %reason, left_out);
             }
-        }
-    }
-
-    pub(super) fn ignored(&mut self, now: Duration, reason: Ignored) {
-        if let Some(left_out) = self.line("dhcp.ignored", now) {
-            debug!(event = "dhcp.ignored", link = self.link, %reason, left_out);
-        }
-    }
-
-    pub(super) fn flood(&mut self, now: Duration) {
-        if let Some(left_out) = self.line("dhcp.flood", now) {
-            warn!(event = "dhcp.flood", link = self.link, left_out);
-        }
-    }
-
-    pub(super) fn send_failed(&mut self, now: Duration, reply: &Reply, error: &io::Error) {
-        if let Some(left_out) = self.line("dhcp.send-failed", now) {
-            let to = reply.destination.socket_address();
-            warn!(event = "dhcp.send-failed", link = self.link, %to, %error, left_out);
-        }
-    }
-
-    pub(super) fn receive_failed(&mut self, now: Duration, error: &io::Error) {
-        if let Some(left_out) = self.line("dhcp.receive-failed", now) {
-            warn!(event = "dhcp.receive-failed", link = self.link, %error, left_out);
         }
     }
 }
