@@ -72,6 +72,11 @@ impl PodPaths {
         self.private.join("control.sock")
     }
 
+    /// What virt-handler knew of a link of the pod when it took it for a bridge (facts 7.4).
+    pub fn vif_cache(&self, link: &str) -> Utf8PathBuf {
+        self.private.join(format!("vif-cache-{link}.json"))
+    }
+
     /// `kernelBoot` files.
     pub fn kernel_boot(&self) -> Utf8PathBuf {
         self.container_disks.join("kernel-boot")

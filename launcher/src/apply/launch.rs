@@ -8,8 +8,9 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::files::{self, FilesError};
-use crate::net::dhcp;
+use super::serve::Servers;
 use crate::net::error::NetError;
+use crate::net::service::ServiceError;
 use crate::net::setup::{self, NetworkUp};
 use crate::plan::LaunchPlan;
 use crate::privileges::{self, PrivilegeError};
@@ -35,9 +36,9 @@ pub enum LaunchError {
     /// Links, addresses, rules.
     #[error("cannot build the VM's network")]
     Network(#[source] NetError),
-    /// The DHCP server.
-    #[error("cannot serve DHCP to the guest")]
-    Dhcp(#[source] crate::net::service::ServiceError),
+    /// DHCP and its like.
+    #[error("cannot tell the guest its addresses")]
+    Serve(#[source] ServiceError),
     /// The channel to PID 1.
     #[error("cannot ask PID 1 to start QEMU")]
     Pid1(#[from] Pid1Error),
@@ -74,8 +75,8 @@ pub struct Launched {
     pub session: Session,
     /// Events that must not be missed, from before the guest ran.
     pub events: qmp::Events,
-    /// One server a NIC.
-    pub dhcp: Vec<dhcp::Server>,
+    /// What tells the guest its addresses.
+    pub servers: Servers,
 }
 
 /// PID 1's answer to the spawn request, passed on by whoever listens to PID 1.
@@ -157,7 +158,8 @@ impl Launch<'_> {
         network?;
         // QEMU holds them now; until then the taps must not vanish under the bridge.
         drop(taps);
-        let dhcp = self.serve_dhcp()?;
+        // Ports below 1024 and raw sockets need privileges that are about to fall.
+        let servers = Servers::bind(&plan.network).map_err(LaunchError::Serve)?;
         tracing::info!(
             event = "network-ready",
             ms = network_ms,
@@ -194,7 +196,7 @@ impl Launch<'_> {
         Ok(Launched {
             session,
             events,
-            dhcp,
+            servers,
         })
     }
 
@@ -218,19 +220,6 @@ impl Launch<'_> {
             .critical_events()
             .unwrap_or_else(|| session.events());
         Ok((session, events, pid))
-    }
-
-    /// The port below 1024 needs a privilege that is about to fall.
-    fn serve_dhcp(&self) -> Result<Vec<dhcp::Server>, LaunchError> {
-        let leases = self
-            .plan
-            .network
-            .nics
-            .iter()
-            .filter_map(|nic| nic.dhcp.as_ref());
-        leases
-            .map(|lease| dhcp::Server::bind(lease).map_err(LaunchError::Dhcp))
-            .collect()
     }
 
     /// The guest has not run yet: from here on nothing around it can do more than it can.
@@ -285,11 +274,20 @@ fn images_made(images: &Prepared) -> String {
 
 fn networks(plan: &LaunchPlan) -> String {
     let nics = plan.network.nics.iter().map(|nic| {
-        let guest = nic
-            .masquerade
-            .guest
-            .map_or_else(|| "no address".to_owned(), |net| net.addr().to_string());
-        format!("{} as {guest} on {}", nic.name, nic.tap.name)
+        let leased = nic
+            .dhcp
+            .as_ref()
+            .map(|lease| lease.address.addr().to_string());
+        let guest6 = nic.masquerade().and_then(|nat| nat.guest6);
+        let guest = leased
+            .or_else(|| guest6.map(|net| net.addr().to_string()))
+            .unwrap_or_else(|| "no address of ours".to_owned());
+        let whose = if nic.is_ours() {
+            ""
+        } else {
+            ", found prepared"
+        };
+        format!("{} as {guest} on {}{whose}", nic.name, nic.tap.name)
     });
     let nics: Vec<String> = nics.collect();
     if nics.is_empty() {

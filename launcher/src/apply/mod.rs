@@ -11,3 +11,4 @@
 
 pub mod files;
 pub mod launch;
+pub mod serve;

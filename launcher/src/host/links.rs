@@ -51,10 +51,17 @@ fn link(root: &HostRoot, name: &str) -> Result<Option<Link>, FactError> {
         mac: address.and_then(|address| address.parse().ok()),
         mtu: file::value(&at("mtu"), "a number of bytes")?.unwrap_or(0),
         up: flags & IFF_UP != 0,
+        controller: controller(root, name)?,
         addresses: Vec::new(),
         addresses6: Vec::new(),
         routes: Vec::new(),
     }))
+}
+
+/// `master` is a symbolic link to its bridge's directory.
+fn controller(root: &HostRoot, name: &str) -> Result<Option<u32>, FactError> {
+    let path = root.sys(&format!("class/net/{name}/master/ifindex"));
+    file::value(&path, "an interface's index")
 }
 
 fn hexadecimal(digits: &str) -> Option<u32> {
@@ -132,7 +139,7 @@ fn place(address: Ipv4Addr, links: &mut [Link]) {
             Some(link) => (8, link),
             None => return,
         },
-        None => match links.iter_mut().find(|link| has_default(link)) {
+        None => match links.iter_mut().find(|link| link.has_default_route()) {
             Some(link) => (32, link),
             None => return,
         },
@@ -142,12 +149,6 @@ fn place(address: Ipv4Addr, links: &mut [Link]) {
     {
         link.addresses.push(address);
     }
-}
-
-fn has_default(link: &Link) -> bool {
-    link.routes
-        .iter()
-        .any(|route| route.destination.prefix_len() == 0)
 }
 
 /// `proc/net/if_inet6`: address, index, prefix length, scope, flags (all hexadecimal), name.
@@ -174,7 +175,20 @@ fn address6(line: &str) -> Option<(&str, Ipv6Net)> {
     Some((name, Ipv6Net::new(address, length).ok()?))
 }
 
+impl super::HostFacts {
+    /// The link of this name.
+    pub fn link(&self, name: &str) -> Option<&Link> {
+        self.links.iter().find(|link| link.name == name)
+    }
+}
+
 impl Link {
+    /// It leads everywhere.
+    pub fn has_default_route(&self) -> bool {
+        let mut routes = self.routes.iter();
+        routes.any(|route| route.destination.prefix_len() == 0)
+    }
+
     /// Its default route's next hop, where it has one.
     pub fn gateway(&self) -> Option<Ipv4Addr> {
         let default = |route: &&Route| route.destination.prefix_len() == 0;

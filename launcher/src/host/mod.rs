@@ -1,15 +1,18 @@
 //! What this machine and pod have: [`HostFacts`], read once through [`numa::HostRoot`].
 
+mod capabilities;
 mod cpuinfo;
 mod environment;
 mod links;
 mod read;
 mod resolver;
 mod text;
+mod vif_cache;
 
 pub use links::links_from;
 pub use read::FactsError;
 pub use text::text;
+pub use vif_cache::VifCache;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -39,12 +42,17 @@ pub struct HostFacts {
     pub vhost_net: bool,
     /// `/dev/net/tun` exists.
     pub tun: bool,
+    /// This process may open raw sockets. A tree that does not tell stands for one that may.
+    pub net_raw: bool,
     /// The pod's host name.
     pub hostname: String,
     /// `/etc/resolv.conf`.
     pub resolver: Resolver,
     /// Links of the pod's network namespace, by index.
     pub links: Vec<Link>,
+    /// What virt-handler knew of a link before it took its addresses away, by the link's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vif_caches: BTreeMap<String, VifCache>,
     /// The pod's environment, as the device plugins and the kubelet set it.
     pub environment: BTreeMap<String, String>,
 }
@@ -84,6 +92,9 @@ pub struct Link {
     pub mtu: u32,
     /// `IFF_UP`.
     pub up: bool,
+    /// Index of the bridge it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controller: Option<u32>,
     /// IPv4 addresses with prefix.
     pub addresses: Vec<Ipv4Net>,
     /// IPv6 addresses with prefix, link-local ones included.

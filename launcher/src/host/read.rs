@@ -3,7 +3,7 @@
 use hugepages::Bytes;
 use numa::{Allowed, Cgroup, ControlFile, FactError, HostRoot, file};
 
-use super::{HostFacts, Link, cpuinfo, environment, resolver};
+use super::{HostFacts, Link, capabilities, cpuinfo, environment, resolver, vif_cache};
 
 /// Facts that no plan can be made from.
 #[derive(Debug, thiserror::Error)]
@@ -63,8 +63,10 @@ impl HostFacts {
             kvm: root.dev("kvm").exists(),
             vhost_net: root.dev("vhost-net").exists(),
             tun: root.dev("net/tun").exists(),
+            net_raw: capabilities::net_raw(root)?,
             hostname: hostname(root)?,
             resolver: resolver::read(root)?,
+            vif_caches: vif_cache::read(root, &links)?,
             links,
             environment: environment::read(root)?,
         })

@@ -50,6 +50,8 @@ pub fn device(nic: &Nic, plan: &NicPlan, virtio: Virtio) -> Device {
         ),
         NicModel::E1000 => Device::new("e1000", id, Connect::Conventional(wish)),
         NicModel::Rtl8139 => Device::new("rtl8139", id, Connect::Conventional(wish)),
+        NicModel::Ne2kPci => Device::new("ne2k_pci", id, Connect::Conventional(wish)),
+        NicModel::Pcnet => Device::new("pcnet", id, Connect::Conventional(wish)),
         NicModel::E1000e => Device::new("e1000e", id, Connect::Express(wish)),
         NicModel::Igb => Device::new("igb", id, Connect::Express(wish)),
     };

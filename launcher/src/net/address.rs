@@ -110,6 +110,7 @@ mod tests {
             mac: None,
             mtu: 1500,
             up: true,
+            controller: None,
             addresses: addresses.iter().map(|net| net.parse().unwrap()).collect(),
             addresses6: Vec::new(),
             routes: routes

@@ -38,6 +38,16 @@ pub enum NetError {
         /// Its name.
         link: String,
     },
+    /// No CNI plugin has made the link of an interface's network.
+    #[error(
+        "the network of interface `{interface}` has no link in this pod: `{link}` is not there; Multus makes it, so look at the pod's `k8s.v1.cni.cncf.io/networks` annotation and its events"
+    )]
+    NoPodNic {
+        /// The VMI's name of it.
+        interface: String,
+        /// What it must be called.
+        link: String,
+    },
     /// The name is taken by something else.
     #[error(
         "link `{link}` is there already, but {property} is `{found}` and not `{wanted}`; delete it, or run in another network namespace"
@@ -147,7 +157,9 @@ pub enum NetError {
 pub enum Action {
     CreateBridge,
     CreateVeth,
+    CreateStandIn,
     Configure,
+    Rename,
     AddAddress,
     RemoveAddress,
     AddRoute,
@@ -161,7 +173,9 @@ impl fmt::Display for Action {
         f.write_str(match self {
             Self::CreateBridge => "create bridge",
             Self::CreateVeth => "create veth pair",
+            Self::CreateStandIn => "create the stand-in",
             Self::Configure => "configure link",
+            Self::Rename => "make a bridge's port of link",
             Self::AddAddress => "add an address to link",
             Self::RemoveAddress => "remove an address from link",
             Self::AddRoute => "add a route through link",

@@ -3,7 +3,9 @@
 //! Each change first looks at what is there, so that doing it twice changes nothing, and notes how to take it
 //! back when it did something.
 
+mod port;
 mod read;
+mod saved;
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -22,7 +24,9 @@ use super::mac::MacAddr;
 use super::plan::BridgePlan;
 use super::undo::Undo;
 use crate::host;
+pub(super) use port::PortState;
 pub use read::Found;
+pub(super) use saved::Saved;
 
 /// A connection to rtnetlink, of the network namespace in which it was opened.
 #[derive(Debug)]

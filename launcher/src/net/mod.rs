@@ -2,6 +2,7 @@
 //! `dhcp`, `dhcp6` and `ra`.
 
 pub mod address;
+mod bridged;
 pub mod dhcp;
 pub mod dhcp6;
 pub mod domain;

@@ -3,6 +3,7 @@
 //! `rules` is pure: a [`NetworkPlan`](super::plan::NetworkPlan) becomes the values that `nft` takes as JSON. `run`
 //! carries them out through the `nft` binary, all of it in one transaction.
 
+mod ports;
 mod rules;
 mod run;
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! What the guest's network will be: links, addresses, rules and leases as values.
 
+mod bridged;
 mod decide;
 mod ipv6;
 mod lease;
+mod masquerade;
 mod names;
 mod pod_nic;
 #[cfg(test)]
@@ -10,10 +12,11 @@ mod tests;
 
 pub use decide::plan;
 pub use ipv6::Ipv6Plan;
+pub use names::secondary as secondary_link;
 
 use std::net::Ipv4Addr;
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::net::mac::MacAddr;
@@ -33,6 +36,9 @@ pub struct NicPlan {
     pub name: String,
     /// The pod's link that carries it (`eth0`).
     pub pod_link: String,
+    /// Who makes what follows.
+    #[serde(default)]
+    pub setup: Setup,
     /// The guest's hardware address.
     pub guest_mac: MacAddr,
     /// MTU of pod link, bridge, tap and guest.
@@ -41,10 +47,50 @@ pub struct NicPlan {
     pub tap: TapPlan,
     /// The bridge between them.
     pub bridge: BridgePlan,
-    /// NAT.
-    pub masquerade: Masquerade,
-    /// What the guest is told by DHCP; none when the family is off.
+    /// What joins bridge and pod NIC.
+    #[serde(flatten)]
+    pub wiring: Wiring,
+    /// What the guest is told by DHCP; none when it has no IPv4 address of ours.
     pub dhcp: Option<DhcpPlan>,
+    /// What it is told of IPv6; none when it has no IPv6 address of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Ipv6Plan>,
+}
+
+impl NicPlan {
+    /// NAT, where the guest is behind it.
+    pub fn masquerade(&self) -> Option<&Masquerade> {
+        match &self.wiring {
+            Wiring::Masquerade(masquerade) => Some(masquerade),
+            Wiring::Bridged(_) => None,
+        }
+    }
+
+    /// Whether links, addresses and rules are ours to make.
+    pub fn is_ours(&self) -> bool {
+        self.setup == Setup::Made
+    }
+}
+
+/// Who makes an interface's links, addresses and rules (facts 7.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Setup {
+    /// We do, which takes CAP_NET_ADMIN.
+    #[default]
+    Made,
+    /// virt-handler has: they are used as they are.
+    Found,
+}
+
+/// What joins the tap's bridge and the pod's NIC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wiring {
+    /// Addresses are translated between the two.
+    Masquerade(Masquerade),
+    /// The NIC is a port of the bridge.
+    Bridged(Bridged),
 }
 
 /// A tap device (facts 7.1, 7.2).
@@ -63,9 +109,9 @@ pub struct TapPlan {
 pub struct BridgePlan {
     /// `k6t-eth0`.
     pub name: String,
-    /// `02:00:00:00:00:00`.
+    /// `02:00:00:00:00:00` of a masquerade; else one that stays the same for the VM.
     pub mac: MacAddr,
-    /// The guest's gateway; none when the pod has no IPv4.
+    /// Where the guest finds us: its gateway, or the DHCP server alone; none when the pod has no IPv4.
     pub address: Option<Ipv4Net>,
     /// The same for IPv6.
     pub address6: Option<Ipv6Net>,
@@ -80,6 +126,27 @@ pub struct Masquerade {
     pub guest6: Option<Ipv6Net>,
     /// Only these are forwarded; all when empty.
     pub ports: Vec<Port>,
+    /// Istio's proxy is in the pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub istio: Option<Istio>,
+}
+
+/// A proxy that gets the guest's connections first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Istio {
+    /// The pod's own address, by which the proxy hands connections on.
+    pub pod: Option<Ipv4Addr>,
+}
+
+/// The pod's NIC as a port of the bridge, and what stands in for it (facts 7.4).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bridged {
+    /// The NIC's new name (`eth0-nic`).
+    pub nic: String,
+    /// The hardware address that the NIC had; its stand-in gets it.
+    pub pod_mac: MacAddr,
+    /// The addresses that the NIC had; the stand-in keeps them for whoever looks the pod's up.
+    pub addresses: Vec<IpNet>,
 }
 
 /// The one lease that our DHCP server gives (facts 7.5).
@@ -91,7 +158,7 @@ pub struct DhcpPlan {
     pub client: MacAddr,
     /// What it gets, with the mask.
     pub address: Ipv4Net,
-    /// Router, and our server identifier.
+    /// Our server identifier.
     pub server: Ipv4Addr,
     /// Option 3; none when there is no way out.
     pub router: Option<Ipv4Addr>,

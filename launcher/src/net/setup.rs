@@ -2,13 +2,13 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use numa::HostRoot;
 
 use super::error::NetError;
 use super::link::Netlink;
 use super::nft;
-use super::plan::{NetworkPlan, NicPlan};
+use super::plan::{NetworkPlan, NicPlan, Wiring};
 use super::sysctl::{self, Sysctl};
 use super::tap::Tap;
 use super::undo::{self, Undo};
@@ -82,20 +82,22 @@ impl NetworkUp {
 
 /// Bridges, addresses, settings and rules. The taps must be open. Doing it twice changes nothing.
 ///
-/// Without the right to change links, what virt-handler has prepared (facts 7.1) is used as it is; its table
-/// `nat` cannot be read without that right either, so it is taken on trust.
+/// What the plan found prepared by virt-handler (facts 7.1) is looked at and used as it is, which takes no privilege.
+/// Its table `nat` cannot be read without one, so that is taken on trust.
 ///
 /// # Errors
 ///
 /// [`NetError::Undone`] with the failure and with what could not be taken back, [`NetError::Unprepared`].
 pub async fn set_up(plan: &NetworkPlan) -> Result<NetworkUp, NetError> {
     let netlink = Netlink::open()?;
-    if !netlink.may_change().await? {
+    let ours = plan.nics.iter().any(NicPlan::is_ours);
+    if !ours || !netlink.may_change().await? {
         return match super::verify::links(&netlink, plan).await {
             Ok(()) => Ok(NetworkUp { done: Vec::new() }),
-            Err(missing) => Err(NetError::Unprepared {
+            Err(missing) if ours => Err(NetError::Unprepared {
                 missing: Box::new(missing),
             }),
+            Err(changed) => Err(changed),
         };
     }
     let (mut done, result) = change(&netlink, plan).await;
@@ -127,9 +129,10 @@ async fn make_links(
 ) -> Result<(), NetError> {
     let root = HostRoot::default();
     set(&sysctl::forwarding(plan), &root, done)?;
-    for nic in &plan.nics {
+    for nic in plan.nics.iter().filter(|nic| nic.is_ours()) {
         make_bridge(netlink, nic, done).await?;
     }
+    super::verify::found(netlink, plan).await?;
     set(&sysctl::of_bridges(plan), &root, done)
 }
 
@@ -140,10 +143,13 @@ async fn make_bridge(
 ) -> Result<(), NetError> {
     let bridge = &nic.bridge;
     let index = netlink.ensure_bridge(bridge, nic.mtu, done).await?;
-    for address in addresses(nic) {
+    for address in addresses(nic).chain(link_local(nic)) {
         netlink
             .ensure_address(&bridge.name, index, address, done)
             .await?;
+    }
+    if let Wiring::Bridged(bridged) = &nic.wiring {
+        super::bridged::make(netlink, nic, bridged, index, done).await?;
     }
     netlink
         .ensure_on_bridge(&nic.tap.name, index, nic.mtu, done)
@@ -155,6 +161,14 @@ fn set(settings: &[Sysctl], root: &HostRoot, done: &mut Vec<Undo>) -> Result<(),
         done.extend(setting.apply(root)?.map(Undo::Restore));
     }
     Ok(())
+}
+
+/// The kernel makes the same, but then waits a second for somebody else to claim it, and until then no advertisement
+/// would come from where a router's must.
+fn link_local(nic: &NicPlan) -> Option<IpNet> {
+    let bridge = &nic.bridge;
+    bridge.address6?;
+    Some(IpNet::V6(Ipv6Net::new_assert(bridge.mac.link_local(), 64)))
 }
 
 /// The bridge's addresses of both families.

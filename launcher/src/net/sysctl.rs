@@ -7,7 +7,7 @@ use camino::Utf8PathBuf;
 use numa::HostRoot;
 
 use super::error::NetError;
-use super::plan::NetworkPlan;
+use super::plan::{NetworkPlan, NicPlan, Wiring};
 
 /// One kernel setting of this network namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,9 +29,14 @@ pub struct Previous {
 
 /// Settings of the whole namespace: the guest's packets are routed, and not filtered twice.
 pub fn forwarding(plan: &NetworkPlan) -> Vec<Sysctl> {
-    let v4 = plan.nics.iter().any(|nic| nic.masquerade.guest.is_some());
-    let v6 = plan.nics.iter().any(|nic| nic.masquerade.guest6.is_some());
+    let masquerades = || ours(plan).filter_map(NicPlan::masquerade);
+    let v4 = masquerades().any(|nat| nat.guest.is_some());
+    let v6 = masquerades().any(|nat| nat.guest6.is_some());
     let mut settings = Vec::new();
+    // The addresses that a bridged NIC's stand-in keeps are the guest's: nobody else may answer for them.
+    if ours(plan).any(|nic| matches!(nic.wiring, Wiring::Bridged(_)) && nic.dhcp.is_some()) {
+        settings.push(Sysctl::on("net/ipv4/conf/all/arp_ignore"));
+    }
     if v4 {
         settings.push(Sysctl::on("net/ipv4/ip_forward"));
     }
@@ -45,13 +50,30 @@ pub fn forwarding(plan: &NetworkPlan) -> Vec<Sysctl> {
     settings
 }
 
-/// Settings of the bridges, which must exist: a process in the pod reaches the guest at 127.0.0.1.
+/// Settings of the bridges, which must exist: a process in the pod reaches a masqueraded guest at 127.0.0.1, and the
+/// pod itself takes no part in what a bridged guest is on.
 pub fn of_bridges(plan: &NetworkPlan) -> Vec<Sysctl> {
-    plan.nics
-        .iter()
-        .filter(|nic| nic.masquerade.guest.is_some())
-        .map(|nic| Sysctl::on(format!("net/ipv4/conf/{}/route_localnet", nic.bridge.name)))
+    ours(plan)
+        .filter_map(|nic| match &nic.wiring {
+            Wiring::Masquerade(nat) => nat
+                .guest
+                .map(|_| Sysctl::on(format!("net/ipv4/conf/{}/route_localnet", nic.bridge.name))),
+            Wiring::Bridged(_) => Some(without_ipv6(&nic.bridge.name)),
+        })
         .collect()
+}
+
+/// A link that the guest's wire runs through would otherwise take addresses from router advertisements on it.
+pub(super) fn without_ipv6(link: &str) -> Sysctl {
+    Sysctl {
+        key: format!("net/ipv6/conf/{link}/disable_ipv6"),
+        value: "1",
+        optional: true,
+    }
+}
+
+fn ours(plan: &NetworkPlan) -> impl Iterator<Item = &NicPlan> {
+    plan.nics.iter().filter(|nic| nic.is_ours())
 }
 
 impl Sysctl {

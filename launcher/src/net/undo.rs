@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use super::error::NetError;
-use super::link::{Netlink, State};
+use super::link::{Netlink, PortState, Saved, State};
 use super::nft::{self, Family};
 use super::sysctl::Previous;
 
@@ -21,6 +21,14 @@ pub(super) enum Undo {
     },
     /// The address was added.
     RemoveAddress { link: String, address: IpNet },
+    /// The link lost its addresses and routes.
+    GiveBack { link: String, saved: Saved },
+    /// The pod's NIC was put on a bridge under another name.
+    ReturnNic {
+        index: u32,
+        from: String,
+        to: PortState,
+    },
     /// The setting was another.
     Restore(Previous),
     /// Our tables were made.
@@ -42,6 +50,23 @@ async fn one(netlink: &Netlink, step: Undo) -> Result<(), NetError> {
     match step {
         Undo::DeleteLink(link) => netlink.delete(&link).await,
         Undo::RemoveAddress { link, address } => netlink.remove_address(&link, address).await,
+        Undo::GiveBack { link, saved } => netlink.give_back(&link, saved).await,
+        Undo::ReturnNic { index, from, to } => {
+            // The move may have failed before its first change.
+            let Some(found) = netlink.find(&from).await? else {
+                return netlink
+                    .set(
+                        &to.name,
+                        index,
+                        State {
+                            up: Some(to.up),
+                            ..State::default()
+                        },
+                    )
+                    .await;
+            };
+            netlink.become_port(&from, found.index, &to).await
+        }
         Undo::Restore(previous) => previous.restore(),
         Undo::DeleteTables(families) => nft::delete(&families).await,
         Undo::ReleaseTap { tap, up, mtu } => {

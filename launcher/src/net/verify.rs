@@ -5,7 +5,7 @@ use numa::HostRoot;
 use super::error::NetError;
 use super::link::Netlink;
 use super::nft;
-use super::plan::{NetworkPlan, NicPlan};
+use super::plan::{Bridged, NetworkPlan, NicPlan, Wiring};
 use super::setup::addresses;
 use super::sysctl;
 
@@ -45,7 +45,7 @@ fn settings(plan: &NetworkPlan) -> Result<(), NetError> {
     Ok(())
 }
 
-/// Every bridge is there and up with its addresses, and its tap is on it.
+/// Every bridge is there and up with its addresses, its tap is on it, and the pod's NIC where it belongs there.
 pub(super) async fn links(netlink: &Netlink, plan: &NetworkPlan) -> Result<(), NetError> {
     for nic in &plan.nics {
         bridge(netlink, nic).await?;
@@ -53,9 +53,19 @@ pub(super) async fn links(netlink: &Netlink, plan: &NetworkPlan) -> Result<(), N
     Ok(())
 }
 
+/// The same of what others have made.
+pub(super) async fn found(netlink: &Netlink, plan: &NetworkPlan) -> Result<(), NetError> {
+    for nic in plan.nics.iter().filter(|nic| !nic.is_ours()) {
+        bridge(netlink, nic).await?;
+    }
+    Ok(())
+}
+
 async fn bridge(netlink: &Netlink, nic: &NicPlan) -> Result<(), NetError> {
     let bridge = netlink.must_find(&nic.bridge.name).await?;
-    bridge.must_be_bridge(&nic.bridge, nic.mtu)?;
+    if nic.is_ours() {
+        bridge.must_be_bridge(&nic.bridge, nic.mtu)?;
+    }
     let tap = netlink.must_find(&nic.tap.name).await?;
     must_be(
         &tap.name,
@@ -76,7 +86,26 @@ async fn bridge(netlink: &Netlink, nic: &NicPlan) -> Result<(), NetError> {
         });
         must_be(&bridge.name, &format!("that it has `{wanted}`"), has, true)?;
     }
-    Ok(())
+    match &nic.wiring {
+        Wiring::Bridged(bridged) => port(netlink, nic, bridged, bridge.index).await,
+        Wiring::Masquerade(_) => Ok(()),
+    }
+}
+
+/// The NIC is on the bridge and up, and its stand-in has its addresses.
+async fn port(
+    netlink: &Netlink,
+    nic: &NicPlan,
+    bridged: &Bridged,
+    bridge: u32,
+) -> Result<(), NetError> {
+    let port = netlink.must_find(&bridged.nic).await?;
+    let wanted = Some(bridge);
+    must_be(&port.name, "its bridge's index", port.controller, wanted)?;
+    must_be(&port.name, "that it is up", port.up, true)?;
+    let dummy = netlink.must_find(&nic.pod_link).await?;
+    let (mac, wanted) = (dummy.mac, Some(bridged.pod_mac));
+    must_be(&dummy.name, "its MAC address", mac, wanted)
 }
 
 fn must_be<T: PartialEq + std::fmt::Debug>(

@@ -8,7 +8,7 @@ use hugepages::Bytes;
 use uuid::Uuid;
 
 use crate::host::{CpuIdentity, HostFacts, ImageFormat, Resolver};
-use crate::net::plan::{BridgePlan, Masquerade, NetworkPlan, NicPlan, TapPlan};
+use crate::net::plan::{BridgePlan, Masquerade, NetworkPlan, NicPlan, Setup, TapPlan, Wiring};
 use crate::plan::{Accel, Options};
 use crate::pod::PodPaths;
 use crate::spec::cpu::{Cpu, CpuFeature, CpuModel, FeaturePolicy};
@@ -16,7 +16,7 @@ use crate::spec::device::Devices;
 use crate::spec::disk::{Bus, Disk, DiskKind, ErrorPolicy, NoCloud, Source};
 use crate::spec::firmware::{Chassis, Clock, Firmware, KernelBoot};
 use crate::spec::memory::Memory;
-use crate::spec::nic::{Binding, DhcpOptions, Nic, NicModel};
+use crate::spec::nic::{Binding, DhcpOptions, Network, Nic, NicModel};
 use crate::spec::{Identity, Lifecycle, RebootPolicy, Spec};
 use crate::storage::plan::{DiskImage, Layer, StoragePlan};
 
@@ -123,10 +123,12 @@ pub(crate) fn nic(index: usize, name: &str, model: NicModel) -> Nic {
     Nic {
         name: name.to_owned(),
         path: format!("spec.domain.devices.interfaces[{index}]"),
+        network: Network::Primary { pod_link: None },
         binding: Binding::Masquerade {
             cidr: "10.0.2.0/24".parse().unwrap(),
             cidr6: "fd10:0:2::/120".parse().unwrap(),
             ports: Vec::new(),
+            istio: false,
         },
         model,
         mac: None,
@@ -162,9 +164,11 @@ pub(crate) fn facts() -> HostFacts {
         kvm: true,
         vhost_net: true,
         tun: true,
+        net_raw: true,
         hostname: "virt-launcher-vm".to_owned(),
         resolver: Resolver::default(),
         links: Vec::new(),
+        vif_caches: BTreeMap::new(),
         environment: BTreeMap::new(),
     }
 }
@@ -174,6 +178,7 @@ pub(crate) fn network(spec: &Spec) -> NetworkPlan {
     let plan = |(index, nic): (u8, &Nic)| NicPlan {
         name: nic.name.clone(),
         pod_link: format!("eth{index}"),
+        setup: Setup::Made,
         guest_mac: crate::net::mac::MacAddr([2, 0, 0, 0, 0, index]),
         mtu: 1450,
         tap: TapPlan {
@@ -187,12 +192,14 @@ pub(crate) fn network(spec: &Spec) -> NetworkPlan {
             address: Some("10.0.2.1/24".parse().unwrap()),
             address6: None,
         },
-        masquerade: Masquerade {
+        wiring: Wiring::Masquerade(Masquerade {
             guest: Some("10.0.2.2/24".parse().unwrap()),
             guest6: None,
             ports: Vec::new(),
-        },
+            istio: None,
+        }),
         dhcp: None,
+        ipv6: None,
     };
     NetworkPlan {
         nics: (0..).zip(&spec.nics).map(plan).collect(),

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use crate::host::ImageFormat;
-use crate::net::plan::NicPlan;
+use crate::net::plan::{Bridged, Masquerade, NicPlan, Setup, Wiring};
 use crate::plan::{LaunchPlan, Open};
 use crate::storage::plan::{DiskImage, Layer, Make};
 
@@ -115,22 +115,13 @@ fn network(out: &mut String, nic: &NicPlan) -> fmt::Result {
         "  {}: {} -> {} -> {} -> {}, mtu {}",
         nic.name, nic.pod_link, nic.bridge.name, nic.tap.name, nic.guest_mac, nic.mtu
     )?;
-    let families = [
-        nic.masquerade.guest.map(|address| address.to_string()),
-        nic.masquerade.guest6.map(|address| address.to_string()),
-    ];
-    for address in families.into_iter().flatten() {
-        writeln!(out, "    guest {address}, masqueraded")?;
+    match nic.setup {
+        Setup::Made => writeln!(out, "    made by us")?,
+        Setup::Found => writeln!(out, "    found as virt-handler has made it")?,
     }
-    if nic.masquerade.ports.is_empty() {
-        writeln!(out, "    every port is forwarded")?;
-    }
-    for port in &nic.masquerade.ports {
-        writeln!(
-            out,
-            "    port {}/{:?} is forwarded",
-            port.port, port.protocol
-        )?;
+    match &nic.wiring {
+        Wiring::Masquerade(nat) => masquerade(out, nat)?,
+        Wiring::Bridged(bridged) => bridge(out, nic, bridged)?,
     }
     if let Some(dhcp) = &nic.dhcp {
         writeln!(
@@ -139,7 +130,52 @@ fn network(out: &mut String, nic: &NicPlan) -> fmt::Result {
             dhcp.link, dhcp.address, dhcp.hostname
         )?;
     }
+    if let Some(ipv6) = &nic.ipv6 {
+        let router = if ipv6.advertised {
+            "router advertised"
+        } else {
+            "router not advertised"
+        };
+        writeln!(
+            out,
+            "    dhcpv6 on {}: {}, {router}",
+            ipv6.link, ipv6.address
+        )?;
+    }
     Ok(())
+}
+
+fn masquerade(out: &mut String, nat: &Masquerade) -> fmt::Result {
+    let families = [
+        nat.guest.map(|address| address.to_string()),
+        nat.guest6.map(|address| address.to_string()),
+    ];
+    for address in families.into_iter().flatten() {
+        writeln!(out, "    guest {address}, masqueraded")?;
+    }
+    if nat.istio.is_some() {
+        writeln!(out, "    Istio's proxy gets connections first")?;
+    }
+    if nat.ports.is_empty() {
+        writeln!(out, "    every port is forwarded")?;
+    }
+    for port in &nat.ports {
+        write!(out, "    port {}", port.port)?;
+        if port.last != port.port {
+            write!(out, " to {}", port.last)?;
+        }
+        writeln!(out, "/{:?} is forwarded", port.protocol)?;
+    }
+    Ok(())
+}
+
+fn bridge(out: &mut String, nic: &NicPlan, bridged: &Bridged) -> fmt::Result {
+    write!(out, "    {} is {} on the bridge", nic.pod_link, bridged.nic)?;
+    if bridged.addresses.is_empty() {
+        return writeln!(out);
+    }
+    let kept: Vec<String> = bridged.addresses.iter().map(ToString::to_string).collect();
+    writeln!(out, "; a stand-in keeps {}", kept.join(", "))
 }
 
 fn making(out: &mut String, make: &Make) -> fmt::Result {

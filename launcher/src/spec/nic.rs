@@ -11,11 +11,13 @@ pub struct Nic {
     pub name: String,
     /// JSON path of the interface.
     pub path: String,
+    /// Which of the pod's networks it is on.
+    pub network: Network,
     /// How the pod's NIC reaches the guest.
     pub binding: Binding,
     /// `model`.
     pub model: NicModel,
-    /// `macAddress`; else the pod NIC's is used.
+    /// `macAddress`, else the status's, so that it stays over a migration; else the pod NIC's is used.
     pub mac: Option<MacAddr>,
     /// `networkInterfaceMultiqueue`: queues = min(vCPUs, 256), else 1.
     pub queues: u16,
@@ -31,7 +33,24 @@ pub struct Nic {
     pub dhcp_options: DhcpOptions,
 }
 
-/// The interface's binding. Masquerade is what this version builds; the others are refused by `spec`.
+/// Which of the pod's networks an interface is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Network {
+    /// The pod's first: `pod`, or the one of `multus` that is its default.
+    Primary {
+        /// `status.interfaces[].podInterfaceName`, where it is not `eth0`.
+        pod_link: Option<String>,
+    },
+    /// Another one of `multus`.
+    Secondary {
+        /// `networkName`, a NetworkAttachmentDefinition.
+        definition: String,
+        /// Its place among these, from 1: KubeVirt once named the pod's links by it.
+        ordinal: usize,
+    },
+}
+
+/// How the pod's NIC reaches the guest; the bindings that are not built are refused by `spec`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Binding {
     /// NAT behind the pod's address.
@@ -40,16 +59,22 @@ pub enum Binding {
         cidr: Ipv4Net,
         /// `networks[].pod.vmIPv6NetworkCIDR`, fd10:0:2::/120 by default.
         cidr6: Ipv6Net,
-        /// `ports`; empty: all are forwarded.
+        /// `ports` and `portRanges`; empty: all are forwarded.
         ports: Vec<Port>,
+        /// Istio's proxy is in the pod and gets the connections first.
+        istio: bool,
     },
+    /// The guest is on the pod NIC's wire, under the pod's own address.
+    Bridge,
 }
 
-/// One forwarded port.
+/// One forwarded port, or a range of them.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Port {
-    /// `port`, never 0.
+    /// `port` or `start`, never 0.
     pub port: u16,
+    /// `end` of a range; of a single port the port itself.
+    pub last: u16,
     /// `protocol`, TCP by default.
     pub protocol: Protocol,
     /// `name`.
@@ -77,6 +102,9 @@ pub enum NicModel {
     E1000e,
     Igb,
     Rtl8139,
+    #[serde(rename = "ne2k_pci")]
+    Ne2kPci,
+    Pcnet,
 }
 
 /// `dhcpOptions`.

@@ -159,9 +159,10 @@ impl<'a> Driver<'a> {
             Ok(Launched {
                 session,
                 events,
-                dhcp,
+                servers,
             }) => {
-                self.serve(&session, dhcp);
+                servers.start();
+                self.serve(&session);
                 self.monitor = Monitor::Live { session, events };
                 self.take(Input::Started {
                     paused: self.plan.lifecycle.start_paused,
@@ -175,13 +176,7 @@ impl<'a> Driver<'a> {
     }
 
     /// What runs beside the guest and never touches its run: a server that fails is reported, no more.
-    fn serve(&self, session: &Session, dhcp: Vec<crate::net::dhcp::Server>) {
-        for server in dhcp {
-            tokio::spawn(async move {
-                let error = server.serve().await;
-                tracing::error!(event = "dhcp-ended", error = %crate::cli::chain(&error), "DHCP is not served any more");
-            });
-        }
+    fn serve(&self, session: &Session) {
         let mut paths = vec![self.plan.paths.qemu_log(self.plan.uid)];
         if self.plan.lifecycle.serial_console {
             paths.push(self.plan.paths.serial_log(self.plan.uid));

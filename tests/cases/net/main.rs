@@ -1,6 +1,8 @@
 //! The guest's network in real namespaces: a pod, an outside, and a stand-in for the guest. Needs root.
 
 #[cfg(test)]
+mod bridged;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod links;

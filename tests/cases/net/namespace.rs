@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::future::Future;
+use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::thread;
 
@@ -81,7 +82,17 @@ impl Namespace {
             "ip addr | sed '/valid_lft/d; s/ tentative//; s/qdisc [a-z_]*//'; ip route; \
              ip -6 route | grep -v fe80; nft -a list ruleset; \
              sysctl -n net.ipv4.ip_forward net.ipv6.conf.all.forwarding; \
-             cat /proc/sys/net/bridge/* /proc/sys/net/ipv4/conf/*/route_localnet",
+             cat /proc/sys/net/bridge/* /proc/sys/net/ipv4/conf/*/route_localnet; \
+             cat /proc/sys/net/ipv4/conf/*/arp_ignore /proc/sys/net/ipv6/conf/*/disable_ipv6",
         )
     }
+}
+
+/// A pair of links, one end in each namespace.
+pub(crate) fn veth(from: &Namespace, name: &str, to: &Namespace, peer: &str) {
+    from.sh(&format!(
+        "ip link add {name} type veth peer name {peer} netns /proc/{}/fd/{}; ip link set {name} up",
+        std::process::id(),
+        to.file.as_raw_fd()
+    ));
 }

@@ -44,6 +44,7 @@ fn at(ip: &str, server: &TcpListener) -> SocketAddr {
 fn port(port: u16, protocol: Protocol) -> Port {
     Port {
         port,
+        last: port,
         protocol,
         name: None,
     }

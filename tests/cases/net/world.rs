@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use launcher::net::address::{self, PodBlock};
-use launcher::net::plan::{BridgePlan, Masquerade, NetworkPlan, NicPlan, TapPlan};
+use launcher::net::plan::{BridgePlan, Masquerade, NetworkPlan, NicPlan, Setup, TapPlan, Wiring};
 use launcher::net::setup::{NetworkUp, Taps, open_taps, set_up};
 use launcher::net::veth::{NetNs, PodNic, configure_inside, pod_nic};
 use launcher::spec::nic::Port;
@@ -49,6 +49,7 @@ impl World {
             nics: vec![NicPlan {
                 name: "default".into(),
                 pod_link: "eth0".into(),
+                setup: Setup::Made,
                 guest_mac: self.block.mac(),
                 mtu: MTU,
                 tap: TapPlan {
@@ -62,12 +63,14 @@ impl World {
                     address: Some("10.0.2.1/24".parse().unwrap()),
                     address6: Some("fd10:0:2::1/120".parse().unwrap()),
                 },
-                masquerade: Masquerade {
+                wiring: Wiring::Masquerade(Masquerade {
                     guest: Some("10.0.2.2/24".parse().unwrap()),
                     guest6: Some("fd10:0:2::2/120".parse().unwrap()),
                     ports,
-                },
+                    istio: None,
+                }),
                 dhcp: None,
+                ipv6: None,
             }],
         }
     }

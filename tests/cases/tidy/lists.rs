@@ -101,7 +101,7 @@ pub(crate) const EVERYBODYS: &[&str] = &[
 /// Each other crate, and below which paths (from `launcher/src/` on, or a member) it stays.
 pub(crate) fn crates() -> BTreeMap<&'static str, Vec<String>> {
     let rooms = [
-        ("base64", "spec storage plan qmp"),
+        ("base64", "host spec storage plan qmp"),
         ("caps", "privileges local monitor"),
         ("clap", "cli inspect/args main"),
         ("clap_complete", "cli"),

@@ -129,6 +129,7 @@ fn link(found: &Found) -> Link {
         mac: found.mac,
         mtu: found.mtu,
         up: found.up,
+        controller: found.controller,
         addresses: Vec::new(),
         addresses6: Vec::new(),
         routes: Vec::new(),

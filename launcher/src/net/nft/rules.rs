@@ -1,6 +1,6 @@
 //! The ruleset as values (facts 7.3). Nothing here touches the kernel.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use nftables::batch::Batch;
@@ -12,8 +12,8 @@ use nftables::schema::{Chain, NfListObject, Nftables, Rule, Table};
 use nftables::stmt::{Match, NAT, Operator, Statement};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 
-use crate::net::plan::{NetworkPlan, NicPlan};
-use crate::spec::nic::{Port, Protocol};
+use super::ports::{self, Matches};
+use crate::net::plan::{Istio, NetworkPlan, NicPlan};
 
 /// Our table's name, in both families. The shared `nat` is never touched.
 pub const TABLE: &str = "virt_launcher";
@@ -137,19 +137,23 @@ struct Nat<'a> {
     bridge: &'a str,
     guest: IpAddr,
     gateway: IpAddr,
-    /// What narrows a rule to the forwarded ports: nothing, or one match a protocol.
-    ports: Vec<Vec<Statement<'static>>>,
+    /// What narrows a rule to the forwarded ports.
+    ports: Matches,
+    /// The same for connections from outside and from the guest itself, which Istio's proxy may get instead.
+    inbound: Matches,
+    istio: Option<&'a Istio>,
 }
 
 impl<'a> Nat<'a> {
     fn of(nic: &'a NicPlan, family: Family) -> Option<Self> {
+        let masquerade = nic.masquerade().filter(|_| nic.is_ours())?;
         let (guest, gateway): (IpAddr, IpAddr) = match family {
             Family::V4 => (
-                nic.masquerade.guest?.addr().into(),
+                masquerade.guest?.addr().into(),
                 nic.bridge.address?.addr().into(),
             ),
             Family::V6 => (
-                nic.masquerade.guest6?.addr().into(),
+                masquerade.guest6?.addr().into(),
                 nic.bridge.address6?.addr().into(),
             ),
         };
@@ -159,7 +163,12 @@ impl<'a> Nat<'a> {
             bridge: &nic.bridge.name,
             guest,
             gateway,
-            ports: port_matches(&nic.masquerade.ports),
+            ports: ports::matches(&masquerade.ports),
+            inbound: match &masquerade.istio {
+                Some(_) => ports::around_istio(&masquerade.ports),
+                None => ports::matches(&masquerade.ports),
+            },
+            istio: masquerade.istio.as_ref(),
         })
     }
 
@@ -184,8 +193,8 @@ impl<'a> Nat<'a> {
             self.is("daddr", Operator::NEQ, address(self.gateway)),
             local_destination(),
         ];
-        let mut rules = self.for_ports(PREROUTING, &from_outside, &self.dnat());
-        rules.extend(self.for_ports(PREROUTING, &from_guest, &self.dnat()));
+        let mut rules = self.for_ports(&self.inbound, PREROUTING, &from_outside);
+        rules.extend(self.for_ports(&self.inbound, PREROUTING, &from_guest));
         rules
     }
 
@@ -201,31 +210,49 @@ impl<'a> Nat<'a> {
     /// From a process of the pod to the guest, by the loopback address; as the gateway, since the guest would
     /// answer to its own loopback.
     fn loopback(&self) -> Vec<NfListObject<'static>> {
-        let to_loopback = [self.is("daddr", Operator::EQ, address(Ipv4Addr::LOCALHOST.into()))];
+        let loopback = || address(Ipv4Addr::LOCALHOST.into());
+        // The proxy hands a connection on by the pod's own address.
+        let pod = self.istio.and_then(|istio| istio.pod);
+        let targets = match pod {
+            Some(pod) => set(vec![address(pod.into()), loopback()]),
+            None => loopback(),
+        };
+        let to_loopback = [self.is("daddr", Operator::EQ, targets)];
         let as_gateway = vec![
             meta(MetaKey::Oifname, self.bridge),
             self.is("saddr", Operator::EQ, loopback_net()),
             Statement::SNAT(Some(to(self.gateway))),
         ];
-        let mut rules = self.for_ports(OUTPUT, &to_loopback, &self.dnat());
+        let mut rules = Vec::new();
+        if self.istio.is_some() {
+            rules.extend([OUTPUT, POSTROUTING].map(|base| self.proxys_own(base)));
+        }
+        rules.extend(self.for_ports(&self.ports, OUTPUT, &to_loopback));
         rules.push(self.rule(POSTROUTING, as_gateway));
         rules
     }
 
-    /// One rule for all ports, or one a protocol.
+    /// What the proxy's parts say to each other over loopback stays there.
+    fn proxys_own(&self, base: Base) -> NfListObject<'static> {
+        let expr = vec![
+            payload("tcp", "dport", Operator::EQ, ports::istios_own()),
+            self.is("saddr", Operator::EQ, address(Ipv4Addr::LOCALHOST.into())),
+            Statement::Return(None),
+        ];
+        self.rule(base, expr)
+    }
+
+    /// DNAT by one rule for all ports, or one a protocol.
     fn for_ports(
         &self,
+        ports: &Matches,
         base: Base,
         matches: &[Statement<'static>],
-        verdict: &Statement<'static>,
     ) -> Vec<NfListObject<'static>> {
-        self.ports
-            .iter()
-            .map(|ports| {
-                let verdict = std::slice::from_ref(verdict);
-                self.rule(base, [matches, ports, verdict].concat())
-            })
-            .collect()
+        let one = |ports: &Vec<Statement<'static>>| {
+            self.rule(base, [matches, ports, &[self.dnat()]].concat())
+        };
+        ports.iter().map(one).collect()
     }
 
     fn dnat(&self) -> Statement<'static> {
@@ -253,38 +280,6 @@ impl<'a> Nat<'a> {
     }
 }
 
-/// The ports of each protocol, each once and in order, as nft lists them.
-fn port_matches(ports: &[Port]) -> Vec<Vec<Statement<'static>>> {
-    if ports.is_empty() {
-        return vec![Vec::new()];
-    }
-    [(Protocol::Tcp, "tcp"), (Protocol::Udp, "udp")]
-        .into_iter()
-        .filter_map(|(protocol, name)| {
-            let numbers: BTreeSet<u16> = ports
-                .iter()
-                .filter(|port| port.protocol == protocol)
-                .map(|port| port.port)
-                .collect();
-            let right = one_or_set(numbers)?;
-            Some(vec![payload(name, "dport", Operator::EQ, right)])
-        })
-        .collect()
-}
-
-fn one_or_set(numbers: BTreeSet<u16>) -> Option<Expression<'static>> {
-    let mut numbers: Vec<_> = numbers
-        .into_iter()
-        .map(|number| Expression::Number(number.into()))
-        .collect();
-    if numbers.len() > 1 {
-        let items = numbers.into_iter().map(SetItem::Element).collect();
-        Some(Expression::Named(NamedExpression::Set(items)))
-    } else {
-        numbers.pop()
-    }
-}
-
 fn meta(key: MetaKey, link: &str) -> Statement<'static> {
     Statement::Match(Match {
         left: Expression::Named(NamedExpression::Meta(Meta { key })),
@@ -294,7 +289,7 @@ fn meta(key: MetaKey, link: &str) -> Statement<'static> {
     })
 }
 
-fn payload(
+pub(super) fn payload(
     protocol: &'static str,
     field: &'static str,
     op: Operator,
@@ -330,6 +325,11 @@ fn loopback_net() -> Expression<'static> {
         addr: Box::new(Expression::String("127.0.0.0".into())),
         len: 8,
     }))
+}
+
+pub(super) fn set(elements: Vec<Expression<'static>>) -> Expression<'static> {
+    let items = elements.into_iter().map(SetItem::Element).collect();
+    Expression::Named(NamedExpression::Set(items))
 }
 
 fn address(ip: IpAddr) -> Expression<'static> {

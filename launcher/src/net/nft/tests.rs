@@ -6,12 +6,15 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::net::mac::MacAddr;
-use crate::net::plan::{BridgePlan, Masquerade, NetworkPlan, NicPlan, TapPlan};
+use crate::net::plan::{
+    BridgePlan, Istio, Masquerade, NetworkPlan, NicPlan, Setup, TapPlan, Wiring,
+};
 use crate::spec::nic::{Port, Protocol};
 
 fn port(port: u16, protocol: Protocol) -> Port {
     Port {
         port,
+        last: port,
         protocol,
         name: None,
     }
@@ -23,6 +26,7 @@ fn plan(gateway: Ipv4Net, guest: Ipv4Net, v6: bool, ports: Vec<Port>) -> Network
         nics: vec![NicPlan {
             name: "default".into(),
             pod_link: "eth0".into(),
+            setup: Setup::Made,
             guest_mac: MacAddr([2, 0, 0, 0, 0, 1]),
             mtu: 1500,
             tap: TapPlan {
@@ -36,12 +40,14 @@ fn plan(gateway: Ipv4Net, guest: Ipv4Net, v6: bool, ports: Vec<Port>) -> Network
                 address: Some(gateway),
                 address6: v6("fd10:0:2::1/120"),
             },
-            masquerade: Masquerade {
+            wiring: Wiring::Masquerade(Masquerade {
                 guest: Some(guest),
                 guest6: v6("fd10:0:2::2/120"),
                 ports,
-            },
+                istio: None,
+            }),
             dhcp: None,
+            ipv6: None,
         }],
     }
 }
@@ -79,6 +85,56 @@ fn with_ports_only_those_are_forwarded() {
 #[test]
 fn ipv6_has_its_own_table() {
     insta::assert_json_snapshot!(json_of(&usual(true, Vec::new()), Family::V6));
+}
+
+#[test]
+fn ranges_are_joined_as_nft_lists_them() {
+    let range = |first, last, protocol| Port {
+        last,
+        ..port(first, protocol)
+    };
+    let ports = vec![
+        range(8000, 8010, Protocol::Tcp),
+        range(8005, 8020, Protocol::Tcp),
+        range(8021, 8021, Protocol::Tcp),
+        port(22, Protocol::Tcp),
+        range(5000, 6000, Protocol::Udp),
+    ];
+    let transaction = json_of(&usual(false, ports), Family::V4);
+    let right = |rule: &[Value]| rule[1]["match"]["right"].clone();
+    let inbound: Vec<_> = rules(&transaction, "prerouting")
+        .iter()
+        .map(|rule| right(rule))
+        .collect();
+    assert_eq!(inbound[0], json!({"set": [22, {"range": [8000, 8021]}]}));
+    assert_eq!(inbound[1], json!({"range": [5000, 6000]}));
+}
+
+fn behind_istio(ports: Vec<Port>) -> Value {
+    let mut plan = usual(false, ports);
+    let Wiring::Masquerade(nat) = &mut plan.nics[0].wiring else {
+        unreachable!("it is masqueraded")
+    };
+    nat.istio = Some(Istio {
+        pod: Some(Ipv4Addr::new(10, 244, 0, 5)),
+    });
+    json_of(&plan, Family::V4)
+}
+
+#[test]
+fn istios_proxy_gets_everything_but_ssh() {
+    insta::assert_json_snapshot!(behind_istio(Vec::new()));
+    let listed = behind_istio(vec![port(80, Protocol::Tcp)]);
+    assert!(rules(&listed, "prerouting").is_empty());
+    let listed = behind_istio(vec![port(22, Protocol::Tcp), port(22, Protocol::Udp)]);
+    assert_eq!(rules(&listed, "prerouting").len(), 2);
+}
+
+#[test]
+fn what_others_have_made_is_not_made_again() {
+    let mut plan = usual(true, Vec::new());
+    plan.nics[0].setup = Setup::Found;
+    assert!(table(&plan, Family::V4).is_none() && table(&plan, Family::V6).is_none());
 }
 
 #[test]

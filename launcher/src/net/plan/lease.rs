@@ -25,7 +25,9 @@ pub(super) struct Wire<'a> {
     pub(super) link: &'a str,
     pub(super) client: MacAddr,
     pub(super) guest: Ipv4Net,
-    pub(super) gateway: Ipv4Addr,
+    pub(super) server: Ipv4Addr,
+    pub(super) router: Option<Ipv4Addr>,
+    pub(super) routes: Vec<(Ipv4Net, Ipv4Addr)>,
     pub(super) mtu: u32,
 }
 
@@ -41,14 +43,13 @@ pub(super) fn lease(
         link: wire.link.to_owned(),
         client: wire.client,
         address: wire.guest,
-        server: wire.gateway,
-        router: Some(wire.gateway),
+        server: wire.server,
+        router: wire.router,
         nameservers: nameservers(resolver, nic, notices),
         hostname: identity.hostname.clone(),
-        search: search(resolver, identity.subdomain.as_deref(), nic, notices),
+        search: search(resolver, identity, nic, notices),
         mtu: u16::try_from(wire.mtu).unwrap_or(u16::MAX),
-        // A client that asks for option 121 ignores option 3 (RFC 3442), so the default route is in both.
-        routes: vec![(Ipv4Net::default(), wire.gateway)],
+        routes: wire.routes,
         options: nic.dhcp_options.clone(),
     }
 }
@@ -74,9 +75,9 @@ fn nameservers(resolver: &Resolver, nic: &Nic, notices: &mut Vec<Notice>) -> Vec
 }
 
 /// The pod's search list, lower case, before it what `subdomain` adds.
-fn search(
+pub(super) fn search(
     resolver: &Resolver,
-    subdomain: Option<&str>,
+    identity: &Identity,
     nic: &Nic,
     notices: &mut Vec<Notice>,
 ) -> Vec<String> {
@@ -97,6 +98,7 @@ fn search(
     if domains.is_empty() {
         domains.push(FALLBACK_SEARCH.to_owned());
     }
+    let subdomain = identity.subdomain.as_deref();
     if let Some(first) = subdomain.and_then(|subdomain| of_subdomain(&domains, subdomain)) {
         domains.insert(0, first);
     }

@@ -1,3 +1,5 @@
+mod bridged;
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use uuid::Uuid;
 use super::*;
 use crate::host::{CpuIdentity, HostFacts, Link, Resolver, Route};
 use crate::refusal::Notice;
-use crate::spec::nic::{Binding, Nic, NicModel};
+use crate::spec::nic::{Binding, Network, Nic, NicModel};
 use crate::spec::{Identity, Lifecycle, RebootPolicy, Spec, cpu, device, firmware, memory};
 
 const UID: Uuid = Uuid::from_u128(0x1234_5678);
@@ -16,10 +18,12 @@ fn nic() -> Nic {
     Nic {
         name: "default".into(),
         path: "spec.domain.devices.interfaces[0]".into(),
+        network: Network::Primary { pod_link: None },
         binding: Binding::Masquerade {
             cidr: "10.0.2.0/24".parse().unwrap(),
             cidr6: "fd10:0:2::/120".parse().unwrap(),
             ports: Vec::new(),
+            istio: false,
         },
         model: NicModel::Virtio,
         mac: None,
@@ -91,6 +95,7 @@ fn link(name: &str, addresses: &[&str], addresses6: &[&str]) -> Link {
         mac: Some("0a:58:0a:f4:00:05".parse().unwrap()),
         mtu: 1450,
         up: true,
+        controller: None,
         addresses: addresses.iter().map(|net| net.parse().unwrap()).collect(),
         addresses6: addresses6.iter().map(|net| net.parse().unwrap()).collect(),
         routes: Vec::new(),
@@ -106,6 +111,7 @@ fn facts(links: Vec<Link>) -> HostFacts {
         kvm: true,
         vhost_net: true,
         tun: true,
+        net_raw: true,
         hostname: "virt-launcher-vm-x7k2p".into(),
         resolver: Resolver {
             nameservers: vec![Ipv4Addr::new(10, 96, 0, 10)],
@@ -116,6 +122,7 @@ fn facts(links: Vec<Link>) -> HostFacts {
             ],
         },
         links,
+        vif_caches: Default::default(),
         environment: Default::default(),
     }
 }
@@ -127,6 +134,10 @@ fn pod() -> HostFacts {
 fn planned(spec: &Spec, facts: &HostFacts) -> (NicPlan, Vec<Notice>) {
     let (mut plan, notices) = plan(spec, facts).unwrap();
     (plan.nics.remove(0), notices)
+}
+
+fn nat(plan: &NicPlan) -> &Masquerade {
+    plan.masquerade().unwrap()
 }
 
 #[test]
@@ -147,10 +158,10 @@ fn each_family_follows_the_pods_addresses() {
         let facts = facts(vec![link("eth0", addresses, addresses6)]);
         let (plan, notices) = planned(&spec(vec![nic()]), &facts);
         assert_eq!(plan.bridge.address.is_some(), v4, "{addresses:?}");
-        assert_eq!(plan.masquerade.guest.is_some(), v4);
+        assert_eq!(nat(&plan).guest.is_some(), v4);
         assert_eq!(plan.dhcp.is_some(), v4);
         assert_eq!(plan.bridge.address6.is_some(), v6, "{addresses6:?}");
-        assert_eq!(plan.masquerade.guest6.is_some(), v6);
+        assert_eq!(nat(&plan).guest6.is_some(), v6);
         assert_eq!(notices.is_empty(), v4 || v6);
     }
 }
@@ -182,7 +193,7 @@ fn another_link_serves_when_it_has_the_default_route() {
 fn a_laptop_gets_a_plan_with_stated_assumptions() {
     let (plan, notices) = planned(&spec(vec![nic()]), &facts(Vec::new()));
     assert_eq!(plan.mtu, 1500);
-    assert_eq!(plan.guest_mac, pod_nic::derived(UID));
+    assert_eq!(plan.guest_mac, pod_nic::derived(UID, "eth0"));
     assert_eq!(plan.guest_mac.0[0], 2);
     assert!(plan.bridge.address6.is_none());
     assert_eq!(notices.len(), 1);
@@ -203,7 +214,7 @@ fn the_guest_takes_the_mac_that_was_asked_else_the_pods() {
     let mut loopback_like = pod();
     loopback_like.links[0].mac = None;
     let (plan, _) = planned(&spec(vec![nic()]), &loopback_like);
-    assert_eq!(plan.guest_mac, pod_nic::derived(UID));
+    assert_eq!(plan.guest_mac, pod_nic::derived(UID, "eth0"));
 }
 
 #[test]
@@ -228,16 +239,14 @@ fn gateway_and_guest_are_the_first_hosts_of_the_range() {
         cidr: "192.168.7.15/30".parse().unwrap(),
         cidr6: "fd00:7::7/126".parse().unwrap(),
         ports: Vec::new(),
+        istio: false,
     };
     let dual = facts(vec![link("eth0", &["10.244.0.5/24"], &["2001:db8::5/64"])]);
     let (plan, _) = planned(&spec(vec![small]), &dual);
     assert_eq!(plan.bridge.address.unwrap().to_string(), "192.168.7.13/30");
-    assert_eq!(
-        plan.masquerade.guest.unwrap().to_string(),
-        "192.168.7.14/30"
-    );
+    assert_eq!(nat(&plan).guest.unwrap().to_string(), "192.168.7.14/30");
     assert_eq!(plan.bridge.address6.unwrap().to_string(), "fd00:7::5/126");
-    assert_eq!(plan.masquerade.guest6.unwrap().to_string(), "fd00:7::6/126");
+    assert_eq!(nat(&plan).guest6.unwrap().to_string(), "fd00:7::6/126");
 }
 
 #[test]
@@ -247,6 +256,7 @@ fn all_violations_come_at_once() {
         cidr: "10.0.2.0/31".parse().unwrap(),
         cidr6: "fd10:0:2::/127".parse().unwrap(),
         ports: Vec::new(),
+        istio: false,
     };
     let violations = plan(&spec(vec![small, nic()]), &pod()).unwrap_err();
     assert_eq!(violations.len(), 3, "{violations:?}");

@@ -13,6 +13,8 @@ use crate::vmi::shortened;
 
 /// An option's length is one byte (RFC 2132, section 2).
 const MOST_OPTION_BYTES: usize = 255;
+/// KubeVirt's bound.
+const MOST_PORT_RANGES: usize = 10;
 const MOST_NTP_SERVERS: usize = MOST_OPTION_BYTES / 4;
 /// Site-specific options that KubeVirt leaves to the user.
 const PRIVATE: std::ops::RangeInclusive<i64> = 224..=254;
@@ -95,13 +97,77 @@ fn private_options(
     options
 }
 
-pub(super) fn ports(written: &[mirror::Port], list: &Path, out: &mut Findings) -> Vec<Port> {
+/// `ports` and `portRanges` of one interface.
+pub(super) fn ports(
+    written: &mirror::Interface,
+    interface: &Path,
+    out: &mut Findings,
+) -> Vec<Port> {
+    let mut ports = single_ports(&written.ports, &interface.key("ports"), out);
+    let list = interface.key("portRanges");
+    if !written.ports.is_empty() && !written.port_ranges.is_empty() {
+        out.refuse(
+            &list,
+            "`ports` and `portRanges` are both there",
+            "write single ports as ranges of one",
+        );
+    }
+    if written.port_ranges.len() > MOST_PORT_RANGES {
+        out.refuse(
+            &list,
+            format!("there are more than {MOST_PORT_RANGES}, all that KubeVirt takes"),
+            "join neighbours",
+        );
+        return ports;
+    }
+    for (index, range) in written.port_ranges.iter().enumerate() {
+        let at = list.index(index);
+        let Some(range) = port_range(range, &at, out) else {
+            continue;
+        };
+        let overlapped = ports.iter().find(|other| {
+            other.protocol == range.protocol && other.port <= range.last && range.port <= other.last
+        });
+        if let Some(other) = overlapped.filter(|_| written.ports.is_empty()) {
+            out.refuse(
+                &at,
+                format!("it overlaps the range {} to {}", other.port, other.last),
+                "list each port of a protocol once",
+            );
+        }
+        ports.push(range);
+    }
+    ports
+}
+
+fn port_range(range: &mirror::PortRange, at: &Path, out: &mut Findings) -> Option<Port> {
+    let protocol = protocol(&range.protocol, &at.key("protocol"), out);
+    let first = port_number(range.start, &at.key("start"), out);
+    let last = port_number(range.end, &at.key("end"), out);
+    let (first, last) = (first?, last?);
+    if first > last {
+        out.refuse(
+            &at.key("end"),
+            format!("`{last}` comes before the start, `{first}`"),
+            "exchange the two",
+        );
+        return None;
+    }
+    Some(Port {
+        port: first,
+        last,
+        protocol,
+        name: None,
+    })
+}
+
+fn single_ports(written: &[mirror::Port], list: &Path, out: &mut Findings) -> Vec<Port> {
     let mut seen = HashSet::new();
     let mut names = HashSet::new();
     let mut ports = Vec::new();
     for (index, port) in written.iter().enumerate() {
         let at = list.index(index);
-        let protocol = protocol(port, &at.key("protocol"), out);
+        let protocol = protocol(&port.protocol, &at.key("protocol"), out);
         let name = given(&port.name);
         if let Some(name) = name {
             port_name(name, names.insert(name), &at.key("name"), out);
@@ -118,6 +184,7 @@ pub(super) fn ports(written: &[mirror::Port], list: &Path, out: &mut Findings) -
         }
         ports.push(Port {
             port: number,
+            last: number,
             protocol,
             name: name.map(str::to_owned),
         });
@@ -125,16 +192,9 @@ pub(super) fn ports(written: &[mirror::Port], list: &Path, out: &mut Findings) -
     ports
 }
 
-fn protocol(port: &mirror::Port, at: &Path, out: &mut Findings) -> Protocol {
+fn protocol(written: &Option<String>, at: &Path, out: &mut Findings) -> Protocol {
     let protocols = [("TCP", Protocol::Tcp), ("UDP", Protocol::Udp)];
-    choose(
-        &port.protocol,
-        at,
-        "a protocol that ports have",
-        &protocols,
-        out,
-    )
-    .unwrap_or_default()
+    choose(written, at, "a protocol that ports have", &protocols, out).unwrap_or_default()
 }
 
 fn port_number(port: Option<i64>, at: &Path, out: &mut Findings) -> Option<u16> {

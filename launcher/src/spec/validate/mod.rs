@@ -4,6 +4,7 @@
 //! a violation yields no [`Spec`].
 
 mod base64;
+mod bindings;
 mod clock;
 mod cloud_init;
 mod cpu;
@@ -17,6 +18,7 @@ mod identity;
 mod lifecycle;
 mod memory;
 mod networks;
+mod nic_status;
 mod nics;
 mod resources;
 mod text;

@@ -7,7 +7,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::given;
 use crate::vmi::findings::Findings;
-use crate::vmi::mirror::{Network, PodNetwork};
+use crate::vmi::mirror::{MultusNetwork, Network, PodNetwork};
 use crate::vmi::path::Path;
 use crate::vmi::shortened;
 
@@ -15,46 +15,38 @@ use crate::vmi::shortened;
 #[derive(Debug)]
 pub(super) struct Behind {
     pub(super) path: Path,
-    /// None: not the pod's network, and refused.
-    pub(super) pod: Option<(Ipv4Net, Ipv6Net)>,
+    /// None: refused.
+    pub(super) source: Option<Source>,
+}
+
+/// What a network is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Source {
+    /// `pod`, with the guest's networks behind NAT.
+    Pod(Ipv4Net, Ipv6Net),
+    /// `multus` in the place of the pod's.
+    MultusDefault,
+    /// `multus` besides it.
+    Multus { definition: String, ordinal: usize },
 }
 
 /// KubeVirt's default for `vmNetworkCIDR` and `vmIPv6NetworkCIDR` (facts 7.3).
-pub(super) fn default_cidrs() -> (Ipv4Net, Ipv6Net) {
+fn default_cidrs() -> (Ipv4Net, Ipv6Net) {
     (
         Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 2, 0), 24),
         Ipv6Net::new_assert(Ipv6Addr::new(0xfd10, 0, 2, 0, 0, 0, 0, 0), 120),
     )
 }
 
-/// Networks by name; each name is taken once, and the pod's network too.
+/// Networks by name; each name is taken once, and the place of the pod's network too.
 pub(super) fn networks(written: &[Network], out: &mut Findings) -> HashMap<String, Behind> {
     let list = Path::of("spec.networks");
     let mut networks = HashMap::new();
-    let mut pod: Option<Path> = None;
+    let mut sources = Sources::default();
     for (index, network) in written.iter().enumerate() {
         let path = list.index(index);
-        if network.pod.is_some() {
-            if let Some(first) = &pod {
-                out.refuse(
-                    &path.key("pod"),
-                    format!("the pod has one network, which `{first}` takes"),
-                    "remove one of the two",
-                );
-            }
-            pod.get_or_insert_with(|| path.clone());
-        } else if !out.refused_within(&path) {
-            out.refuse(
-                &path,
-                "it does not say which network it is",
-                "add `pod: {}` for the pod's",
-            );
-        }
         let behind = Behind {
-            pod: network
-                .pod
-                .as_ref()
-                .map(|pod| cidrs(pod, &path.key("pod"), out)),
+            source: sources.read(network, &path, out),
             path: path.clone(),
         };
         let at = path.key("name");
@@ -77,6 +69,105 @@ pub(super) fn networks(written: &[Network], out: &mut Findings) -> HashMap<Strin
         }
     }
     networks
+}
+
+/// What the networks read so far have taken.
+#[derive(Default)]
+struct Sources {
+    /// Who is the pod's first network.
+    primary: Option<Path>,
+    secondaries: usize,
+}
+
+impl Sources {
+    fn read(&mut self, network: &Network, path: &Path, out: &mut Findings) -> Option<Source> {
+        match (&network.pod, &network.multus) {
+            (Some(_), Some(_)) => {
+                out.refuse(path, "it is both `pod` and `multus`", "keep one of the two");
+                None
+            }
+            (Some(pod), None) => {
+                self.primary(&path.key("pod"), out);
+                let (cidr, cidr6) = cidrs(pod, &path.key("pod"), out);
+                Some(Source::Pod(cidr, cidr6))
+            }
+            (None, Some(multus)) => self.multus(multus, &path.key("multus"), out),
+            (None, None) => {
+                if !out.refused_within(path) {
+                    out.refuse(
+                        path,
+                        "it does not say which network it is",
+                        "add `pod: {}` for the pod's, or `multus: {networkName: ...}`",
+                    );
+                }
+                None
+            }
+        }
+    }
+
+    fn multus(&mut self, written: &MultusNetwork, at: &Path, out: &mut Findings) -> Option<Source> {
+        if written.default {
+            self.primary(&at.key("default"), out);
+        } else {
+            self.secondaries += 1;
+        }
+        let definition = definition(given(&written.network_name), &at.key("networkName"), out)?;
+        Some(if written.default {
+            Source::MultusDefault
+        } else {
+            Source::Multus {
+                definition,
+                ordinal: self.secondaries,
+            }
+        })
+    }
+
+    fn primary(&mut self, at: &Path, out: &mut Findings) {
+        if let Some(first) = &self.primary {
+            out.refuse(
+                at,
+                format!(
+                    "the pod has one primary network, which `{}` takes",
+                    first.parent()
+                ),
+                "remove one of the two",
+            );
+        } else {
+            self.primary = Some(at.clone());
+        }
+    }
+}
+
+/// `name` or `namespace/name` of a NetworkAttachmentDefinition.
+fn definition(text: Option<&str>, at: &Path, out: &mut Findings) -> Option<String> {
+    let Some(text) = text else {
+        out.refuse(
+            at,
+            "it is missing",
+            "name a NetworkAttachmentDefinition, such as `blue-network`",
+        );
+        return None;
+    };
+    let is_name = |name: &str| {
+        !name.is_empty()
+            && name.len() <= 253
+            && name.bytes().all(|byte| {
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte)
+            })
+    };
+    let parts: Vec<_> = text.split('/').collect();
+    if parts.len() > 2 || !parts.into_iter().all(is_name) {
+        out.refuse(
+            at,
+            format!(
+                "`{}` is not a name of a NetworkAttachmentDefinition",
+                shortened(text)
+            ),
+            "write `name` or `namespace/name`, in lower-case letters, digits, `-` and `.`",
+        );
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 fn cidrs(pod: &PodNetwork, at: &Path, out: &mut Findings) -> (Ipv4Net, Ipv6Net) {

@@ -2,28 +2,34 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::dhcp::{dhcp_options, ports};
-use super::networks::{Behind, default_cidrs, networks};
+use super::bindings::{binding, has_ports};
+use super::dhcp::dhcp_options;
+use super::networks::{Behind, Source, networks};
+use super::nic_status::{self, MOST_QUEUES};
+use super::text::printable;
 use super::unique::Taken;
 use super::{choose, given};
 use crate::net::mac::MacAddr;
-use crate::spec::nic::{Binding, DhcpOptions, Nic, NicModel};
+use crate::spec::nic::{Binding, DhcpOptions, Network, Nic, NicModel};
 use crate::vmi::findings::Findings;
 use crate::vmi::mirror::{Interface, Vmi};
 use crate::vmi::path::Path;
 use crate::vmi::shortened;
 
-/// KubeVirt's bound (facts 7.7).
-const MOST_QUEUES: u32 = 256;
 /// QEMU's ACPI_INDEX_MAX: 14 bits.
 const MOST_ACPI_INDEX: i64 = 16383;
 
-const MODELS: [(&str, NicModel); 5] = [
+/// A tag is a label that people wrote.
+const MOST_TAG_BYTES: usize = 255;
+
+const MODELS: [(&str, NicModel); 7] = [
     ("virtio", NicModel::Virtio),
     ("e1000", NicModel::E1000),
     ("e1000e", NicModel::E1000e),
     ("igb", NicModel::Igb),
     ("rtl8139", NicModel::Rtl8139),
+    ("ne2k_pci", NicModel::Ne2kPci),
+    ("pcnet", NicModel::Pcnet),
 ];
 
 #[derive(Clone, Copy, PartialEq)]
@@ -105,21 +111,18 @@ fn default_nic(vmi: &Vmi, queues: u16, out: &mut Findings) -> Option<Nic> {
     }
     out.notice(
         &path,
-        "the VMI names no network: it gets the pod's by masquerade (KubeVirt's own default is a bridge, which this \
-         version does not do)",
+        "the VMI names no network: it gets the pod's by bridge, as KubeVirt's webhook would write it",
     );
-    let (cidr, cidr6) = default_cidrs();
     Some(Nic {
         name: "default".to_owned(),
         path: path.to_string(),
-        binding: Binding::Masquerade {
-            cidr,
-            cidr6,
-            ports: Vec::new(),
+        network: Network::Primary {
+            pod_link: nic_status::pod_link("default", vmi, out),
         },
+        binding: Binding::Bridge,
         model: NicModel::default(),
-        mac: status_mac("default", vmi, out),
-        queues,
+        mac: nic_status::mac("default", vmi, out),
+        queues: nic_status::queues("default", vmi).unwrap_or(queues),
         boot_order: None,
         pci_address: None,
         acpi_index: None,
@@ -159,7 +162,7 @@ fn interface_name(name: &str, is_new: bool, at: &Path, out: &mut Findings) -> bo
 
 fn without_interface(networks: &HashMap<String, Behind>, out: &mut Findings) {
     for (name, network) in networks {
-        if network.pod.is_some() {
+        if network.source.is_some() {
             out.refuse(
                 &network.path.key("name"),
                 format!("no interface has the name `{}`", shortened(name)),
@@ -200,14 +203,16 @@ fn one(
         out,
     )
     .unwrap_or_default();
-    let binding = binding(written, network, &path, out);
+    let binding = binding(written, network, &path, vmi, out);
+    tag(&written.tag, &path.key("tag"), out);
     let nic = Nic {
         name: name.to_owned(),
+        network: attached(name, network, vmi, out)?,
         model,
         mac: mac(written, &path.key("macAddress"), shared, out)
-            .or_else(|| status_mac(name, vmi, out)),
+            .or_else(|| nic_status::mac(name, vmi, out)),
         queues: if model == NicModel::Virtio {
-            shared.queues
+            nic_status::queues(name, vmi).unwrap_or(shared.queues)
         } else {
             1
         },
@@ -223,26 +228,38 @@ fn one(
         binding: binding?,
         path: path.to_string(),
     };
+    if nic.binding == Binding::Bridge && has_ports(written) {
+        out.notice(
+            &path.key("ports"),
+            "a bridge forwards every port: the list changes nothing",
+        );
+    }
     Some(nic)
 }
 
-fn binding(
-    written: &Interface,
-    network: &Behind,
-    path: &Path,
-    out: &mut Findings,
-) -> Option<Binding> {
-    let ports = ports(&written.ports, &path.key("ports"), out);
-    let (cidr, cidr6) = network.pod?;
-    // A binding that is not done has been refused by name.
-    if written.masquerade.is_none() && !out.refused_within(path) {
+fn attached(name: &str, network: &Behind, vmi: &Vmi, out: &mut Findings) -> Option<Network> {
+    Some(match network.source.as_ref()? {
+        Source::Pod(..) | Source::MultusDefault => Network::Primary {
+            pod_link: nic_status::pod_link(name, vmi, out),
+        },
+        Source::Multus {
+            definition,
+            ordinal,
+        } => Network::Secondary {
+            definition: definition.clone(),
+            ordinal: *ordinal,
+        },
+    })
+}
+
+/// KubeVirt tells tags in a ConfigDrive's metadata, and in nothing else.
+fn tag(tag: &Option<String>, at: &Path, out: &mut Findings) {
+    if given(tag).is_some_and(|text| printable(text, MOST_TAG_BYTES, at, out).is_some()) {
         out.notice(
-            path,
-            "the interface names no binding: it gets masquerade (KubeVirt's own default is a bridge, which this \
-             version does not do)",
+            at,
+            "tags reach a guest in a ConfigDrive's metadata alone, which this VMI has not: the guest does not see it",
         );
     }
-    Some(Binding::Masquerade { cidr, cidr6, ports })
 }
 
 fn mac(
@@ -283,29 +300,6 @@ fn mac(
             None
         }
     }
-}
-
-/// The address that the guest had before, so that it keeps it over a migration (facts 4.1).
-fn status_mac(name: &str, vmi: &Vmi, out: &mut Findings) -> Option<MacAddr> {
-    let list = Path::of("status.interfaces");
-    let (index, status) = vmi
-        .status
-        .interfaces
-        .iter()
-        .enumerate()
-        .find(|(_, status)| status.name.as_deref() == Some(name))?;
-    let text = given(&status.mac)?;
-    let mac = text.parse::<MacAddr>().ok().filter(|mac| mac.is_unicast());
-    if mac.is_none() {
-        out.notice(
-            &list.index(index).key("mac"),
-            format!(
-                "`{}` is not the address of a NIC, so the pod's is used",
-                shortened(text)
-            ),
-        );
-    }
-    mac
 }
 
 fn acpi_index(

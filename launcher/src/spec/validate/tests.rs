@@ -238,7 +238,12 @@ fn a_network_of_ones_own_is_honoured() {
         "{domain: {memory: {guest: 1Gi}, devices: {interfaces: [{name: a, masquerade: {}, ports: [{port: 80}]}]}}, \
          networks: [{name: a, pod: {vmNetworkCIDR: 192.168.7.0/30, vmIPv6NetworkCIDR: 'fd00::/126'}}]}",
     );
-    let Binding::Masquerade { cidr, cidr6, ports } = &spec.nics[0].binding;
+    let Binding::Masquerade {
+        cidr, cidr6, ports, ..
+    } = &spec.nics[0].binding
+    else {
+        panic!("{:?}", spec.nics[0].binding)
+    };
     assert_eq!(
         (cidr.to_string(), cidr6.to_string()),
         ("192.168.7.0/30".into(), "fd00::/126".into())

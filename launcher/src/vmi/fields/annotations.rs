@@ -24,9 +24,4 @@ pub const ANNOTATIONS: &[Refused] = &[
         "a machine without a 64-bit PCI hole is not supported by this version",
         "remove the annotation",
     ),
-    filled(
-        "sidecar.istio.io/inject",
-        "sharing the pod with Istio's proxy is not supported by this version",
-        "remove it",
-    ),
 ];

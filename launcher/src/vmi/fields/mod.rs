@@ -226,7 +226,6 @@ const INSIDE: &[(&str, &str)] = &[
     ("spec.domain.firmware.bootloader.efi", "secureBoot"),
     ("spec.domain.cpu.numa", "guestMappingPassthrough"),
     ("spec.domain.memory.hugepages", "pageSize"),
-    ("spec.networks[].multus", "networkName"),
     ("spec.domain.devices.disks[].blockSize", "custom"),
     ("spec.domain.devices.disks[].blockSize", "matchVolume"),
     ("spec.domain.devices.disks[].lun", "reservation"),

@@ -1,8 +1,8 @@
 //! Interfaces and the networks behind them.
 
-use super::{Group, filled, present};
+use super::{Group, present};
 
-const MASQUERADE: &str = "use `masquerade: {}` on the pod network";
+const OTHERS: &str = "use `masquerade: {}` or `bridge: {}`";
 
 pub(super) const GROUPS: &[Group] = &[
     Group {
@@ -10,67 +10,52 @@ pub(super) const GROUPS: &[Group] = &[
             "name",
             "model",
             "masquerade",
+            "bridge",
             "ports",
+            "portRanges",
             "macAddress",
             "bootOrder",
             "pciAddress",
             "acpiIndex",
             "state",
             "dhcpOptions",
+            "tag",
         ],
         refused: &[
-            present(
-                "bridge",
-                "the bridge binding is not supported by this version",
-                MASQUERADE,
-            ),
-            present(
-                "sriov",
-                "SR-IOV is not supported by this version",
-                MASQUERADE,
-            ),
+            present("sriov", "SR-IOV is not supported by this version", OTHERS),
             present(
                 "passt",
                 "the passt binding is not supported by this version",
-                MASQUERADE,
+                OTHERS,
             ),
             present(
                 "passtBinding",
                 "the passt binding is not supported by this version",
-                MASQUERADE,
+                OTHERS,
             ),
-            present(
-                "slirp",
-                "the slirp binding is gone from KubeVirt",
-                MASQUERADE,
-            ),
+            present("slirp", "the slirp binding is gone from KubeVirt", OTHERS),
             present(
                 "macvtap",
                 "the macvtap binding is gone from KubeVirt",
-                MASQUERADE,
+                OTHERS,
             ),
             present(
                 "binding",
                 "binding plugins are not supported by this version",
-                MASQUERADE,
-            ),
-            filled(
-                "portRanges",
-                "ranges of ports are not supported by this version",
-                "list them in `ports`",
-            ),
-            filled(
-                "tag",
-                "device tags in cloud-init metadata are not supported by this version",
-                "remove it",
+                OTHERS,
             ),
         ],
         ..Group::at("spec.domain.devices.interfaces[]")
     },
     Group::at("spec.domain.devices.interfaces[].masquerade"),
+    Group::at("spec.domain.devices.interfaces[].bridge"),
     Group {
         honoured: &["name", "protocol", "port"],
         ..Group::at("spec.domain.devices.interfaces[].ports[]")
+    },
+    Group {
+        honoured: &["protocol", "start", "end"],
+        ..Group::at("spec.domain.devices.interfaces[].portRanges[]")
     },
     Group {
         honoured: &[
@@ -86,23 +71,20 @@ pub(super) const GROUPS: &[Group] = &[
         ..Group::at("spec.domain.devices.interfaces[].dhcpOptions.privateOptions[]")
     },
     Group {
-        honoured: &["name", "pod"],
-        refused: &[
-            present(
-                "multus",
-                "secondary networks are not supported by this version",
-                "remove the network and its interface, or use `pod: {}`",
-            ),
-            present(
-                "resourceClaim",
-                "networks by dynamic resource allocation are not supported by this version",
-                "remove the network and its interface, or use `pod: {}`",
-            ),
-        ],
+        honoured: &["name", "pod", "multus"],
+        refused: &[present(
+            "resourceClaim",
+            "networks by dynamic resource allocation are not supported by this version",
+            "remove the network and its interface, or use `pod: {}` or `multus`",
+        )],
         ..Group::at("spec.networks[]")
     },
     Group {
         honoured: &["vmNetworkCIDR", "vmIPv6NetworkCIDR"],
         ..Group::at("spec.networks[].pod")
+    },
+    Group {
+        honoured: &["networkName", "default"],
+        ..Group::at("spec.networks[].multus")
     },
 ];

@@ -74,7 +74,13 @@ pub(super) const GROUPS: &[Group] = &[
         ..Group::at("status")
     },
     Group {
-        honoured: &["name", "mac"],
+        honoured: &[
+            "name",
+            "mac",
+            "podInterfaceName",
+            "infoSource",
+            "queueCount",
+        ],
         open: true,
         ..Group::at("status.interfaces[]")
     },

@@ -5,19 +5,28 @@ mirror! {
         pub name: Option<String>,
         pub model: Option<String>,
         pub masquerade: Option<Marker>,
+        pub bridge: Option<Marker>,
         pub ports: Vec<Port>,
+        pub port_ranges: Vec<PortRange>,
         pub mac_address: Option<String>,
         pub boot_order: Option<i64>,
         pub pci_address: Option<String>,
         pub acpi_index: Option<i64>,
         pub state: Option<String>,
         pub dhcp_options: DhcpOptions,
+        pub tag: Option<String>,
     }
 
     pub struct Port {
         pub name: Option<String>,
         pub protocol: Option<String>,
         pub port: Option<i64>,
+    }
+
+    pub struct PortRange {
+        pub protocol: Option<String>,
+        pub start: Option<i64>,
+        pub end: Option<i64>,
     }
 
     pub struct DhcpOptions {
@@ -36,6 +45,12 @@ mirror! {
     pub struct Network {
         pub name: Option<String>,
         pub pod: Option<PodNetwork>,
+        pub multus: Option<MultusNetwork>,
+    }
+
+    pub struct MultusNetwork {
+        pub network_name: Option<String>,
+        pub default: bool,
     }
 
     pub struct PodNetwork {

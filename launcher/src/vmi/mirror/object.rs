@@ -40,6 +40,9 @@ mirror! {
     pub struct InterfaceStatus {
         pub name: Option<String>,
         pub mac: Option<String>,
+        pub pod_interface_name: Option<String>,
+        pub info_source: Option<String>,
+        pub queue_count: Option<i64>,
     }
 
     pub struct TopologyHints {
