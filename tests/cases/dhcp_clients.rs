@@ -5,6 +5,8 @@ use launcher::net::dhcp::Server;
 use launcher::net::service::ServiceError;
 use nix::sched::{CloneFlags, unshare};
 
+#[path = "ipv6_clients.rs"]
+mod ipv6;
 #[path = "dhcp_rig.rs"]
 mod rig;
 

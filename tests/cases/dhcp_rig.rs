@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use launcher::net::dhcp::Server;
 use launcher::net::mac::MacAddr;
 use launcher::net::plan::DhcpPlan;
+use launcher::net::service::ServiceError;
 use launcher::spec::nic::DhcpOptions;
 use nix::sched::{CloneFlags, setns, unshare};
 use serde_json::Value;
@@ -95,7 +96,13 @@ impl Rig {
         ip(&format!(
             "link add {bridge} address 02:00:00:00:00:00 mtu 1450 type bridge"
         ))?;
-        ip(&format!("addr add 10.0.2.1/24 dev {bridge}"))?;
+        for address in [
+            "10.0.2.1/24",
+            "fd10:0:2::1/120 nodad",
+            "fe80::ff:fe00:0/64 nodad",
+        ] {
+            ip(&format!("addr add dev {bridge} {address}"))?;
+        }
         ip(&format!(
             "link add {tap} mtu 1450 type veth peer name {nic} address 02:00:00:00:00:09 netns {}",
             self.guest_pid
@@ -109,21 +116,7 @@ impl Rig {
     pub(crate) fn serve(&self, plan: DhcpPlan) -> Result<Lines<Value>> {
         let fd = Server::bind(&plan)?.into_fd();
         let server = Server::from_fd(fd, plan)?;
-        let (sender, events) = mpsc::channel();
-        std::thread::spawn(move || {
-            let subscriber = tracing_subscriber::fmt()
-                .json()
-                .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
-                .with_writer(move || Channel(sender.clone()))
-                .finish();
-            let _log = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime");
-            panic!("the server ended: {}", runtime.block_on(server.serve()));
-        });
-        Ok(events)
+        Ok(run(server.serve()))
     }
 
     /// A command on the guest's side.
@@ -169,18 +162,28 @@ impl Rig {
         }
     }
 
+    /// Runs `work` on a thread in the guest's network namespace.
+    pub(crate) fn as_guest<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let namespace = fs::File::open(format!("/proc/{}/ns/net", self.guest_pid))?;
+        let guest = std::thread::spawn(move || {
+            setns(namespace, CloneFlags::CLONE_NEWNET)?;
+            work()
+        });
+        guest.join().expect("the guest's thread")
+    }
+
     /// Sends datagrams to the server from the guest's namespace, as fast as it goes. The guest has its lease by then.
     pub(crate) fn flood(&self, datagram: Vec<u8>, count: usize) -> Result<()> {
-        let namespace = fs::File::open(format!("/proc/{}/ns/net", self.guest_pid))?;
-        let flood = std::thread::spawn(move || -> Result<()> {
-            setns(namespace, CloneFlags::CLONE_NEWNET)?;
+        self.as_guest(move || {
             let socket = UdpSocket::bind("10.0.2.2:0")?;
             for _ in 0..count {
                 socket.send_to(&datagram, "10.0.2.1:67")?;
             }
             Ok(())
-        });
-        flood.join().expect("the flood's thread")
+        })
     }
 }
 
@@ -190,6 +193,25 @@ impl Drop for Rig {
         drop(self.guest.stdin.take());
         let _ = self.guest.wait();
     }
+}
+
+/// Runs a server for as long as the test lasts, and hands back what it reports.
+pub(crate) fn run(server: impl Future<Output = ServiceError> + Send + 'static) -> Lines<Value> {
+    let (sender, events) = mpsc::channel();
+    std::thread::spawn(move || {
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
+            .with_writer(move || Channel(sender.clone()))
+            .finish();
+        let _log = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        panic!("the server ended: {}", runtime.block_on(server));
+    });
+    events
 }
 
 /// Long enough for a loaded machine and three tries of a client; only a failing test waits so long.
@@ -266,6 +288,7 @@ fn record_calls(dir: &Path) -> Result<Lines<Vec<String>>> {
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 address=${{ip:-$new_ip_address}}
 test -z "$address" || ip addr replace "$address/24" dev "$interface"
+test -z "$new_ip6_address" || ip addr replace "$new_ip6_address/$new_ip6_prefixlen" dev "$interface"
 {{ echo "reason=${{reason:-$1}}"; env | grep -v '^reason='; echo .; }} > '{}'
 "#,
             pipe.display()
@@ -289,9 +312,12 @@ test -z "$address" || ip addr replace "$address/24" dev "$interface"
 }
 
 /// The guest's namespaces, and the pid of their first process. What clients write by themselves is covered by tmpfs.
+///
+/// Nobody else is on the link, so its IPv6 addresses are usable at once; systemd-networkd waits for no udev where /sys is
+/// read-only.
 fn guest() -> Result<(Child, String)> {
     let setup = "
-        mount -t sysfs sysfs /sys
+        mount -t sysfs -o ro sysfs /sys
         for dir in /run /var/lib/dhcp /var/lib/dhcpcd; do
             test ! -d $dir || mount -t tmpfs tmpfs $dir
         done
@@ -299,6 +325,7 @@ fn guest() -> Result<(Child, String)> {
         echo '# the guest has its own' > /mnt/resolv.conf
         mount --bind /mnt/resolv.conf /etc/resolv.conf
         ip link set lo up
+        echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
         echo ready
         read line
     ";

@@ -8,7 +8,6 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use dhcproto::v6::{CLIENT_PORT, SERVER_PORT};
-use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{self, AddressFamily, SockType, SockaddrIn6, sockopt};
 
 use super::answer::{Outcome, decide};
@@ -46,11 +45,7 @@ impl Server {
         let any = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, SERVER_PORT, 0, 0);
         socket::bind(fd.as_raw_fd(), &SockaddrIn6::from(any))
             .map_err(|errno| opening.cannot_bind(SERVER_PORT, errno))?;
-        let socket = UdpSocket::from(fd);
-        let joined = if_nametoindex(plan.link.as_str())
-            .map_err(io::Error::from)
-            .and_then(|index| socket.join_multicast_v6(&SERVERS, index));
-        joined.map_err(|source| opening.option_failed("IPV6_ADD_MEMBERSHIP", source))?;
+        let socket = UdpSocket::from(opening.join(fd, &SERVERS)?);
         Ok(Self {
             socket,
             plan: plan.clone(),

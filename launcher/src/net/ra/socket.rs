@@ -6,8 +6,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
-    self, AddressFamily, ControlMessageOwned, Ipv6MembershipRequest, MsgFlags, SockProtocol,
-    SockType, SockaddrIn6, sockopt,
+    self, AddressFamily, ControlMessageOwned, MsgFlags, SockProtocol, SockType, SockaddrIn6,
+    sockopt,
 };
 use nix::{setsockopt_impl, sockopt_impl};
 
@@ -51,15 +51,7 @@ pub(super) fn open(link: &str) -> Result<OwnedFd, ServiceError> {
         &hops,
         "IPV6_MULTICAST_HOPS",
     )?;
-    // The socket is bound to its link, so that needs no naming.
-    let routers = Ipv6MembershipRequest::new(ALL_ROUTERS);
-    opening.set(
-        &fd,
-        sockopt::Ipv6AddMembership,
-        &routers,
-        "IPV6_ADD_MEMBERSHIP",
-    )?;
-    Ok(fd)
+    opening.join(fd, &ALL_ROUTERS)
 }
 
 /// Whether a kept fd is what [`open`] made.

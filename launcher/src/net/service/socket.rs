@@ -2,9 +2,11 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::net::{Ipv6Addr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
     self, AddressFamily, SetSockOpt, SockFlag, SockProtocol, SockType, sockopt,
 };
@@ -55,11 +57,23 @@ impl Opening<'_> {
             .map_err(|errno| self.option_failed(name, errno.into()))
     }
 
-    pub(in crate::net) fn option_failed(
+    /// Takes part in a multicast group of the link. That the socket is bound to it does not tell the kernel which one is
+    /// meant.
+    pub(in crate::net) fn join(
         &self,
-        option: &'static str,
-        source: io::Error,
-    ) -> ServiceError {
+        fd: OwnedFd,
+        group: &Ipv6Addr,
+    ) -> Result<OwnedFd, ServiceError> {
+        // Of any IPv6 socket; nix's own option has no room for a link.
+        let socket = UdpSocket::from(fd);
+        if_nametoindex(self.link)
+            .map_err(io::Error::from)
+            .and_then(|index| socket.join_multicast_v6(group, index))
+            .map_err(|source| self.option_failed("IPV6_ADD_MEMBERSHIP", source))?;
+        Ok(socket.into())
+    }
+
+    fn option_failed(&self, option: &'static str, source: io::Error) -> ServiceError {
         ServiceError::Option {
             service: self.service,
             option,
