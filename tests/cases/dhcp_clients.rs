@@ -9,8 +9,13 @@ use nix::sched::{CloneFlags, unshare};
 mod ipv6;
 #[path = "dhcp_rig.rs"]
 mod rig;
+#[path = "dhcp_routes.rs"]
+mod routes;
+#[path = "dhcp_served.rs"]
+mod served;
 
-use rig::{Call, Rig, Run, event, ip, plan};
+use rig::{Call, Rig, Run, ip, plan};
+use served::event;
 
 /// 121 as clients print it, where they take the bytes as they come: the default route last.
 const ROUTES_AS_BYTES: &str = "16 10 99 10 0 2 7 0 10 0 2 1";
@@ -256,6 +261,21 @@ fn each_bridge_has_its_own_server() -> Result<()> {
         signal_udhcpc(&rig, "-KILL")?;
         rig.in_guest(&["ip", "addr", "flush", "dev", nic]).run()?;
     }
+    Ok(())
+}
+
+#[test]
+fn a_lease_outlives_the_server() -> Result<()> {
+    let rig = Rig::new()?;
+    let (_events, serving) = rig.serve_a_while(plan("k6t-eth0"))?;
+    start_udhcpc(&rig, "eth0")?;
+    expect_what_udhcpc_knows(&rig.call(&["bound"])?);
+    drop(serving);
+    // Nothing was kept but the plan.
+    let (events, _serving) = rig.serve_a_while(plan("k6t-eth0"))?;
+    signal_udhcpc(&rig, "-USR1")?;
+    expect_what_udhcpc_knows(&rig.call(&["renew"])?);
+    assert_eq!(event(&events, "dhcp.leased")?["address"], "10.0.2.2");
     Ok(())
 }
 

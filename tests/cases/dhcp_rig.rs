@@ -4,22 +4,23 @@
 //! resolv.conf, and everything in it dies with its first process, which ends when the test does.
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read};
 use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use launcher::net::dhcp::Server;
 use launcher::net::mac::MacAddr;
 use launcher::net::plan::DhcpPlan;
-use launcher::net::service::ServiceError;
 use launcher::spec::nic::DhcpOptions;
 use nix::sched::{CloneFlags, setns, unshare};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::served::{Lines, Serving, run, run_a_while};
 
 /// What the client is given: every option that KubeVirt's servers send.
 pub(crate) fn plan(link: &str) -> DhcpPlan {
@@ -55,9 +56,6 @@ pub(crate) fn plan(link: &str) -> DhcpPlan {
         },
     }
 }
-
-/// What a client told its script, or the server its log.
-pub(crate) type Lines<T> = Receiver<T>;
 
 /// The pod's side in this thread's network namespace, and the guest's.
 pub(crate) struct Rig {
@@ -110,6 +108,32 @@ impl Rig {
         ip(&format!("link set {tap} master {bridge} up"))?;
         ip(&format!("link set {bridge} up"))?;
         self.in_guest(&["ip", "link", "set", nic, "up"]).run()
+    }
+
+    /// The bridge of a pod whose address is point-to-point, as Calico gives it; 203.0.113.1 is outside.
+    pub(crate) fn point_to_point(&self) -> Result<DhcpPlan> {
+        ip("addr flush dev k6t-eth0")?;
+        for address in ["169.254.75.10", "169.254.1.1", "203.0.113.1"] {
+            ip(&format!("addr add {address}/32 dev k6t-eth0"))?;
+        }
+        ip("route add 10.244.0.5/32 dev k6t-eth0")?;
+        let address = |text: &str| text.parse().expect("an address");
+        let net = |text: &str| text.parse().expect("a network");
+        Ok(DhcpPlan {
+            address: net("10.244.0.5/32"),
+            server: address("169.254.75.10"),
+            router: Some(address("169.254.1.1")),
+            routes: vec![
+                (net("169.254.1.1/32"), address("0.0.0.0")),
+                (net("0.0.0.0/0"), address("169.254.1.1")),
+            ],
+            ..plan("k6t-eth0")
+        })
+    }
+
+    /// Serves `plan` until what is returned second is dropped; the port is free again then.
+    pub(crate) fn serve_a_while(&self, plan: DhcpPlan) -> Result<(Lines<Value>, Serving)> {
+        Ok(run_a_while(Server::bind(&plan)?.serve()))
     }
 
     /// Serves `plan` from an fd that was bound here, and hands back what the server reports.
@@ -195,27 +219,8 @@ impl Drop for Rig {
     }
 }
 
-/// Runs a server for as long as the test lasts, and hands back what it reports.
-pub(crate) fn run(server: impl Future<Output = ServiceError> + Send + 'static) -> Lines<Value> {
-    let (sender, events) = mpsc::channel();
-    std::thread::spawn(move || {
-        let subscriber = tracing_subscriber::fmt()
-            .json()
-            .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
-            .with_writer(move || Channel(sender.clone()))
-            .finish();
-        let _log = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        panic!("the server ended: {}", runtime.block_on(server));
-    });
-    events
-}
-
 /// Long enough for a loaded machine and three tries of a client; only a failing test waits so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One call of a client's script.
 pub(crate) struct Call(Vec<String>);
@@ -239,18 +244,6 @@ impl Call {
             .collect();
         assert_eq!(found, expected, "the client was told {:#?}", self.0);
     }
-}
-
-/// The server's next event of this name.
-pub(crate) fn event(events: &Lines<Value>, name: &str) -> Result<Value> {
-    let mut seen = Vec::new();
-    while let Ok(event) = events.recv_timeout(PATIENCE) {
-        if event["fields"]["event"] == name {
-            return Ok(event["fields"].clone());
-        }
-        seen.push(event["fields"].to_string());
-    }
-    bail!("the server reported no `{name}`, only {seen:?}")
 }
 
 /// Runs to the end, and fails with what was said.
@@ -351,19 +344,4 @@ fn guest() -> Result<(Child, String)> {
     let pid = unshare.id();
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
     Ok((unshare, children.trim().to_owned()))
-}
-
-/// Hands on each JSON line of the log.
-struct Channel(Sender<Value>);
-
-impl Write for Channel {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // Nobody may listen any more: a test ends before its server.
-        let _ = self.0.send(serde_json::from_slice(line)?);
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

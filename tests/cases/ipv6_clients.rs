@@ -9,9 +9,9 @@ use launcher::net::mac::MacAddr;
 use launcher::net::plan::Ipv6Plan;
 use launcher::net::{dhcp6, ra};
 use serde_json::Value;
-use tokio::sync::oneshot;
 
-use crate::rig::{self, Lines, Rig, Run, event};
+use crate::rig::{self, Rig, Run};
+use crate::served::{Lines, event, run, run_a_while};
 
 const LINK: &str = "k6t-eth0";
 const GUEST: &str = "fd10:0:2::2";
@@ -33,13 +33,13 @@ fn plan() -> Ipv6Plan {
 }
 
 fn serve() -> Result<Lines<Value>> {
-    Ok(rig::run(dhcp6::Server::bind(&plan())?.serve()))
+    Ok(run(dhcp6::Server::bind(&plan())?.serve()))
 }
 
 /// From an fd that was opened before, as the supervisor has it after its own restart.
 fn advertise() -> Result<Lines<Value>> {
     let fd = ra::Server::bind(&plan())?.into_fd();
-    Ok(rig::run(ra::Server::from_fd(fd, plan())?.serve()))
+    Ok(run(ra::Server::from_fd(fd, plan())?.serve()))
 }
 
 /// What a command prints on the guest's side once `is` holds of it: what a guest's kernel or daemon does after the last
@@ -143,24 +143,14 @@ fn dhclient_leases_keeps_its_lease_over_a_restart_and_releases() -> Result<()> {
     let rig = Rig::new()?;
     let server = dhcp6::Server::bind(&plan())?;
     let kept: OwnedFd = server.as_fd().try_clone_to_owned()?;
-    let (stop, stopped) = oneshot::channel::<()>();
-    let (gone, is_gone) = oneshot::channel();
-    let _first = rig::run(async move {
-        tokio::select! {
-            error = server.serve() => return error,
-            _ = stopped => {}
-        }
-        let _told = gone.send(());
-        std::future::pending().await
-    });
+    let (_events, first) = run_a_while(server.serve());
     start_dhclient(&rig, &[])?;
     expect_what_dhclient_knows(&rig.call(&["BOUND6"])?);
     kill_dhclient(&rig)?;
 
     // The supervisor dies, and another one takes its socket up.
-    drop(stop);
-    is_gone.blocking_recv()?;
-    let events = rig::run(dhcp6::Server::from_fd(kept, plan())?.serve());
+    drop(first);
+    let events = run(dhcp6::Server::from_fd(kept, plan())?.serve());
     start_dhclient(&rig, &[])?;
     expect_what_dhclient_knows(&rig.call(&["REBOOT6", "REBIND6", "BOUND6"])?);
     event(&events, "dhcp6.confirmed")?;

@@ -6,6 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::inspect::InspectArgs;
+use crate::net::wire::HostBridge;
 
 /// Boots a KubeVirt VirtualMachineInstance on QEMU/KVM, without libvirt.
 #[derive(Debug, Parser)]
@@ -63,6 +64,11 @@ pub struct RunArgs {
     /// Which VM.
     #[command(flatten)]
     pub vm: VmArgs,
+    /// Bridge of this machine behind a network of Multus', by the VMI's name of the network: what the
+    /// NetworkAttachmentDefinition is in a cluster. With vlan=ID the guest is on that VLAN of it. A network that is
+    /// not given leads nowhere. Of local runs alone; repeatable
+    #[arg(long = "network", value_name = "NAME=BRIDGE[,vlan=ID]", value_parser = network)]
+    pub networks: Vec<(String, HostBridge)>,
     /// How steps and events are told on stderr
     #[arg(long, value_enum, default_value_t, env = "VIRT_LAUNCHER_LOG_FORMAT")]
     pub log_format: LogFormat,
@@ -126,6 +132,16 @@ fn disk(text: &str) -> Result<(String, Utf8PathBuf), String> {
             Ok((name.to_owned(), absolute(path)?))
         }
         _ => Err("a disk is given as NAME=PATH".to_owned()),
+    }
+}
+
+fn network(text: &str) -> Result<(String, HostBridge), String> {
+    match text.split_once('=') {
+        Some((name, bridge)) if !name.is_empty() => {
+            let bridge = bridge.parse::<HostBridge>();
+            Ok((name.to_owned(), bridge.map_err(|error| error.to_string())?))
+        }
+        _ => Err("a network is given as NAME=BRIDGE or NAME=BRIDGE,vlan=ID".to_owned()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod log;
+mod networks;
 pub mod plan;
 pub mod qmp;
 pub mod report;

@@ -7,7 +7,7 @@ use nix::sys::signal::SigSet;
 
 use super::args::{PodInitArgs, RunArgs};
 use super::plan::{Wanted, prepare};
-use super::{log, report, vmi_source};
+use super::{log, networks, report, vmi_source};
 use crate::local::{outer, pod_init};
 use crate::monitor::pid1::{self, Verdict};
 use crate::pod::PodPaths;
@@ -20,14 +20,18 @@ use crate::supervise::outcome::{ExitCode, Outcome};
 pub fn run(args: &RunArgs) -> u8 {
     log::start(args.log_format);
     if std::process::id() == 1 {
-        in_pod()
+        in_pod(args)
     } else {
         locally(args)
     }
 }
 
 /// Synchronous and tiny: everything that can fail in interesting ways is the supervisor's.
-fn in_pod() -> u8 {
+fn in_pod(args: &RunArgs) -> u8 {
+    if !args.networks.is_empty() {
+        let error = networks::NetworkOptionError::InPod;
+        return report::failure("network-in-pod", &error, ExitCode::Usage);
+    }
     let mut supervisor = Command::new("/proc/self/exe");
     supervisor
         .arg("supervise")
@@ -56,8 +60,13 @@ fn locally(args: &RunArgs) -> u8 {
         Err(refusal) => return report::refusal(&refusal),
     };
     let disks = storage::plan::local_paths(&spec, &args.vm.disk_paths(), &PodPaths::default());
+    let networks = match networks::behind(&spec, &args.networks) {
+        Ok(networks) => networks,
+        Err(error) => return report::failure("no-such-network", &error, ExitCode::Usage),
+    };
     let local = outer::LocalRun {
         spec: &spec,
+        networks,
         vmi: &text,
         arguments: args.in_pod(&disks),
         console: !args.no_console,

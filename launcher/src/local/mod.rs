@@ -14,6 +14,7 @@
 pub mod clone;
 pub mod console;
 pub mod mounts;
+pub mod networks;
 pub mod outer;
 pub mod pod_init;
 pub mod run_dir;

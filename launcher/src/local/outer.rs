@@ -14,12 +14,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::clone::{Cloned, Program, clone_into_pod};
 use super::console::{self, Follower};
 use super::mounts::PodDirs;
+use super::networks;
 use super::pod_init::PodInit;
 use super::run_dir::{Exclusive, RunDir, RunDirError};
 use crate::monitor::pidfd::pidfd_signal;
 use crate::net::address;
 use crate::net::error::NetError;
 use crate::net::veth::{self, NetNs, PodNic};
+use crate::net::wire::{self, Wire};
 use crate::readable::Readable;
 use crate::spec::Spec;
 use crate::supervise::outcome::ExitCode;
@@ -72,6 +74,8 @@ pub struct LocalRun<'a> {
     pub spec: &'a Spec,
     /// The VMI's text, handed to the pod as a file, so that both read the same.
     pub vmi: &'a str,
+    /// Where each network of Multus' leads, by the VMI's name of it; none for a guest that is alone on it.
+    pub networks: Vec<networks::Behind>,
     /// Arguments of `run` other than `--vmi`.
     pub arguments: Vec<String>,
     /// Show the console.
@@ -99,7 +103,7 @@ async fn run_pod(local: &LocalRun<'_>) -> Result<u8, LocalError> {
     let mut signals = Signals::take()?;
     let started = std::time::Instant::now();
     let (run_dir, pod) = make_pod(local).await?;
-    let host_link = pod.nic.host_link.clone();
+    let host_links = pod.host_links();
     tracing::info!(
         event = "pod-made",
         ms = millis(started),
@@ -108,14 +112,25 @@ async fn run_pod(local: &LocalRun<'_>) -> Result<u8, LocalError> {
         pod.nic.pod.addr(),
         pod.nic.host.addr()
     );
+    networks::tell(&local.networks, &pod.wires);
     let code = follow(local, &run_dir, &pod, &mut signals).await;
-    clean_up(run_dir, &host_link).await;
+    clean_up(run_dir, &host_links).await;
     code
 }
 
 struct Pod {
     process: Cloned,
     nic: PodNic,
+    wires: Vec<Wire>,
+}
+
+impl Pod {
+    fn host_links(&self) -> Vec<String> {
+        let wires = self.wires.iter().map(|wire| wire.host_link.clone());
+        std::iter::once(self.nic.host_link.clone())
+            .chain(wires)
+            .collect()
+    }
 }
 
 /// Everything under the lock that keeps runs from choosing one address twice.
@@ -145,6 +160,7 @@ async fn start_pod(local: &LocalRun<'_>, run_dir: &RunDir) -> Result<Pod, LocalE
         .map_err(LocalError::Nic)?;
     let block = address::choose(&links, &[]).map_err(LocalError::Nic)?;
     let nic = PodNic::new(block, POD_MTU);
+    let wires = networks::wires(&local.networks, block);
     let vmi = inherited_memfd(local.vmi)?;
     let (from_outer, to_pod) =
         nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(system("make a pipe"))?;
@@ -158,14 +174,24 @@ async fn start_pod(local: &LocalRun<'_>, run_dir: &RunDir) -> Result<Pod, LocalE
     veth::pod_nic(&nic, pod)
         .await
         .map_err(|error| ended(&process, LocalError::Nic(error)))?;
+    for one in &wires {
+        wire::make(one, pod)
+            .await
+            .map_err(|error| ended(&process, LocalError::Nic(error)))?;
+    }
     let init = PodInit {
         dirs: pod_dirs(run_dir).map_err(|error| ended(&process, error))?,
         hostname: local.spec.identity.hostname.clone(),
         nic: nic.clone(),
+        wires: wires.clone(),
         argv: pod_argv(local, &vmi),
     };
     send(&init, to_pod).map_err(|error| ended(&process, error))?;
-    Ok(Pod { process, nic })
+    Ok(Pod {
+        process,
+        nic,
+        wires,
+    })
 }
 
 /// A pod that will not be: its end takes its namespaces with it.
@@ -336,10 +362,12 @@ async fn show(follower: Option<&mut Follower>) {
     }
 }
 
-async fn clean_up(run_dir: RunDir, host_link: &str) {
-    // The pod's end takes the link along, but in the kernel's own time; whoever looks now shall find nothing.
-    if let Err(error) = veth::delete_pod_nic(host_link).await {
-        tracing::warn!(event = "cleanup-failed", error = %error, "the pod's NIC cannot be removed");
+async fn clean_up(run_dir: RunDir, host_links: &[String]) {
+    // The pod's ends take the links along, but in the kernel's own time; whoever looks now shall find nothing.
+    for link in host_links {
+        if let Err(error) = veth::delete_pod_nic(link).await {
+            tracing::warn!(event = "cleanup-failed", error = %error, "the pod's NIC cannot be removed");
+        }
     }
     report(run_dir.remove());
 }

@@ -11,7 +11,9 @@ use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::mounts::{self, MountError, PodDirs};
+use crate::net::error::NetError;
 use crate::net::veth::{self, PodNic};
+use crate::net::wire::{self, Wire};
 
 /// The outer process tells the new PID 1 what it is to be, once the NIC is there.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,6 +24,8 @@ pub struct PodInit {
     pub hostname: String,
     /// The NIC that waits in this network namespace.
     pub nic: PodNic,
+    /// The other networks' links that wait there too.
+    pub wires: Vec<Wire>,
     /// This program and the arguments with which it is a pod's PID 1.
     pub argv: Vec<String>,
 }
@@ -46,7 +50,7 @@ pub enum PodInitError {
     },
     /// The NIC could not be brought up.
     #[error("cannot bring up the pod's NIC")]
-    Nic(#[source] crate::net::error::NetError),
+    Nic(#[source] NetError),
     /// A system call failed.
     #[error("cannot {what}")]
     System {
@@ -102,8 +106,16 @@ fn furnish(from_outer: OwnedFd) -> Result<Vec<String>, PodInitError> {
         source,
     })?;
     runtime
-        .block_on(veth::configure_inside(&init.nic))
+        .block_on(network(&init))
         .map_err(PodInitError::Nic)?;
     mounts::make(&init.dirs)?;
     Ok(init.argv)
+}
+
+async fn network(init: &PodInit) -> Result<(), NetError> {
+    veth::configure_inside(&init.nic).await?;
+    for one in &init.wires {
+        wire::bring_up(one).await?;
+    }
+    Ok(())
 }

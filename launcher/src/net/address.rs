@@ -47,6 +47,11 @@ impl PodBlock {
         format!("vl-{:08x}", u32::from(self.0.addr()))
     }
 
+    /// The same of the pod's other networks, counted from 1.
+    pub fn other_link_name(self, number: usize) -> String {
+        format!("{}-{number}", self.link_name())
+    }
+
     /// The pod NIC's hardware address, local, made of the block's: unique on this machine.
     pub fn mac(self) -> MacAddr {
         let [a, b, c, d] = self.pod().addr().octets();
@@ -172,7 +177,7 @@ mod tests {
         assert_eq!(block.pod().to_string(), "100.64.0.2/30");
         assert_eq!(block.link_name(), "vl-64400000");
         assert_eq!(block.mac().to_string(), "02:00:64:40:00:02");
-        assert!(block.link_name().len() <= 15);
+        assert!(block.other_link_name(99).len() <= 15);
     }
 
     proptest! {

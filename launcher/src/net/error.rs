@@ -38,6 +38,20 @@ pub enum NetError {
         /// Its name.
         link: String,
     },
+    /// Something else than a bridge was named.
+    #[error("`{link}` is no bridge of this machine; make one with `ip link add NAME type bridge`")]
+    NotABridge {
+        /// What was named.
+        link: String,
+    },
+    /// A bridge takes no notice of VLANs unless told to.
+    #[error(
+        "bridge `{bridge}` does not keep VLANs apart; `ip link set {bridge} type bridge vlan_filtering 1` makes it (with a kernel that has CONFIG_BRIDGE_VLAN_FILTERING)"
+    )]
+    NoVlans {
+        /// Which.
+        bridge: String,
+    },
     /// No CNI plugin has made the link of an interface's network.
     #[error(
         "the network of interface `{interface}` has no link in this pod: `{link}` is not there; Multus makes it, so look at the pod's `k8s.v1.cni.cncf.io/networks` annotation and its events"
@@ -160,6 +174,7 @@ pub enum Action {
     CreateStandIn,
     Configure,
     Rename,
+    JoinVlan,
     AddAddress,
     RemoveAddress,
     AddRoute,
@@ -175,6 +190,7 @@ impl fmt::Display for Action {
             Self::CreateVeth => "create veth pair",
             Self::CreateStandIn => "create the stand-in",
             Self::Configure => "configure link",
+            Self::JoinVlan => "change the VLANs of bridge port",
             Self::Rename => "make a bridge's port of link",
             Self::AddAddress => "add an address to link",
             Self::RemoveAddress => "remove an address from link",

@@ -6,6 +6,7 @@
 mod port;
 mod read;
 mod saved;
+mod vlan;
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};

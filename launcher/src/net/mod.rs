@@ -19,3 +19,4 @@ pub mod tap;
 mod undo;
 mod verify;
 pub mod veth;
+pub mod wire;

@@ -7,7 +7,9 @@ use futures_util::TryStreamExt;
 use ipnet::{Ipv4Net, Ipv6Net};
 use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::link::{
+    InfoBridge, InfoData, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType,
 };
@@ -34,6 +36,8 @@ pub struct Found {
     pub controller: Option<u32>,
     /// `bridge`, `veth`, `tun`; none for hardware.
     pub kind: Option<InfoKind>,
+    /// Of a bridge: whether it keeps VLANs apart.
+    pub vlan_filtering: Option<bool>,
 }
 
 impl From<&LinkMessage> for Found {
@@ -46,6 +50,7 @@ impl From<&LinkMessage> for Found {
             up: message.header.flags.contains(LinkFlags::Up),
             controller: None,
             kind: None,
+            vlan_filtering: None,
         };
         for attribute in &message.attributes {
             match attribute {
@@ -60,12 +65,23 @@ impl From<&LinkMessage> for Found {
                         LinkInfo::Kind(kind) => Some(kind.clone()),
                         _ => None,
                     });
+                    found.vlan_filtering = infos.iter().find_map(vlan_filtering);
                 }
                 _ => {}
             }
         }
         found
     }
+}
+
+fn vlan_filtering(info: &LinkInfo) -> Option<bool> {
+    let LinkInfo::Data(InfoData::Bridge(settings)) = info else {
+        return None;
+    };
+    settings.iter().find_map(|setting| match setting {
+        InfoBridge::VlanFiltering(on) => Some(*on),
+        _ => None,
+    })
 }
 
 impl Netlink {
