@@ -27,7 +27,7 @@ impl World {
             pod: Namespace::new(),
             block: address::choose(&[], &[]).unwrap(),
         };
-        let nic = PodNic::new(world.block, MTU);
+        let nic = PodNic::new(world.block, MTU, false);
         let target = NetNs::Fd(world.pod.file.as_fd());
         world
             .outside
