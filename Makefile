@@ -1,7 +1,7 @@
 # `make run` and `make test` do all the set-up by themselves, each safe to repeat.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup guest run test
+.PHONY: help setup guest run test fuzz
 
 CARGO_TARGET_DIR ?= target
 RELEASE := $(CARGO_TARGET_DIR)/release
@@ -26,3 +26,10 @@ test: guest ## Format, lints, documentation, every test
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked
 	cargo build --workspace --bins --locked
 	cargo nextest run --workspace --locked $(if $(CI),--profile ci)
+
+FUZZ_SECONDS ?= 10
+
+fuzz: ## Fuzz everything that reads what a guest sends, FUZZ_SECONDS each
+	@for target in tests/fuzz/targets/*.rs; do \
+		tests/fuzz/run $$(basename $$target .rs) $(FUZZ_SECONDS) || exit 1; \
+	done

@@ -91,3 +91,34 @@ fn a_guest_has_ipv6_both_ways() -> Result<()> {
     ensure!(status.success(), "{status}: {:#?}", vm.seen());
     Ok(())
 }
+
+#[test]
+fn a_plan_says_whether_a_router_will_advertise_itself() -> Result<()> {
+    need::root();
+    namespace::enter_fresh_network()?;
+    for arguments in [
+        "link add eth0 type dummy",
+        "address add fd00::5/64 dev eth0 nodad",
+    ] {
+        namespace::run("ip", &arguments.split(' ').collect::<Vec<_>>())?;
+    }
+    let vmi = project().join("examples/masquerade.json");
+    let plan = |wrapped: &[&str]| -> Result<serde_json::Value> {
+        let output = Command::new("setpriv")
+            .args(wrapped)
+            .arg(binary::virt_launcher())
+            .args(["plan", "--vmi", vmi.as_str(), "--output", "json"])
+            .output()
+            .context("`setpriv` of util-linux")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        serde_json::from_slice(&output.stdout).with_context(|| said.into_owned())
+    };
+    let told = |plan: &serde_json::Value| plan["notices"].to_string().contains("CAP_NET_RAW");
+    let with = plan(&["--bounding-set=+all"])?;
+    assert_eq!(with["network"]["nics"][0]["ipv6"]["advertised"], true);
+    ensure!(!told(&with), "{}", with["notices"]);
+    let without = plan(&["--bounding-set=-net_raw"])?;
+    assert_eq!(without["network"]["nics"][0]["ipv6"]["advertised"], false);
+    ensure!(told(&without), "{}", without["notices"]);
+    Ok(())
+}

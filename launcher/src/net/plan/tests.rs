@@ -1,4 +1,5 @@
 mod bridged;
+mod ipv6;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
