@@ -1,13 +1,14 @@
 # `make run` and `make test` do all the set-up by themselves, each safe to repeat.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup guest run test fuzz
+.PHONY: help setup guest node run test test-node node-shell bench fuzz
 
 CARGO_TARGET_DIR ?= target
 RELEASE := $(CARGO_TARGET_DIR)/release
+DIST := $(CARGO_TARGET_DIR)/dist
 
 help: ## What can be made
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 
 setup: ## Install what is missing (as root; says what it does)
 	@tests/setup/install
@@ -15,17 +16,34 @@ setup: ## Install what is missing (as root; says what it does)
 guest: setup ## Build the demo guest into target/guest
 	@tests/guest/build
 
+node: setup ## Build the emulated node into target/node, and a demo guest for it into target/guest-generic
+	@tests/setup/install node
+	@tests/guest/build generic
+	@tests/node/build
+
 run: guest ## Boot the demo guest, prove its network both ways, power off
 	cargo build --release --locked --bins -p launcher -p tests
 	$(RELEASE)/prove $(RELEASE)/virt-launcher run --vmi examples/masquerade.json \
 		--kernel-boot-dir target/guest --allow-emulation
 
-test: guest ## Format, lints, documentation, every test
+test: guest node ## Format, lints, documentation, every test
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked
 	cargo build --workspace --bins --locked
 	cargo nextest run --workspace --locked $(if $(CI),--profile ci)
+
+bench: guest ## Measure launch, stop, memory and control beside a bare QEMU, into target/bench
+	cargo build --profile dist --locked --bins -p launcher -p tests
+	$(DIST)/bench $(BENCH)
+
+test-node: node ## The emulated node's cases alone; CASE=WORD: those whose names contain it
+	cargo build --workspace --bins --locked
+	cargo test --quiet --locked -p tests --test node -- $(CASE)
+
+node-shell: node ## A prompt on the emulated node; `exit` ends it, SHAPE=NAME picks another than the default
+	cargo build --workspace --bins --locked
+	cargo test --quiet --locked -p tests --test node -- --shell $(SHAPE)
 
 FUZZ_SECONDS ?= 10
 

@@ -1,9 +1,9 @@
-//! The kernel's pools of huge pages, by node and size, and what a control group lets one take of them.
+//! The kernel's pools of huge pages, by node and size.
 
-use numa::{Cgroup, ControlFile, CpuSet, FactError, HostRoot, NodeId, file};
+use camino::{Utf8Path, Utf8PathBuf};
+use numa::{CpuSet, FactError, HostRoot, NodeId, file};
 use serde::{Deserialize, Serialize};
 
-use crate::bytes::Bytes;
 use crate::page_size::PageSize;
 
 /// One pool: pages of one size on one node.
@@ -19,59 +19,77 @@ pub struct Pool {
     pub free: u64,
     /// Pages above the pool's own size, given back when freed.
     pub surplus: u64,
+    /// Free pages of this size, **on all nodes together**, that are promised to mappings which have not touched them
+    /// yet (`resv_hugepages`): the kernel counts them for the host only. The same number in every pool of a size.
+    #[serde(default)]
+    pub reserved_on_host: u64,
+}
+
+impl Pool {
+    /// The pool's own size, surplus pages left out: what a write to `nr_hugepages` sets.
+    pub fn persistent(&self) -> u64 {
+        self.pages.saturating_sub(self.surplus)
+    }
+}
+
+/// The sizes that there are pools of, ascending.
+pub fn sizes(pools: &[Pool]) -> Vec<PageSize> {
+    let mut sizes: Vec<_> = pools.iter().map(|pool| pool.size).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    sizes
 }
 
 /// All pools, by node, then size; empty ones too.
 pub fn pools(root: &HostRoot) -> Result<Vec<Pool>, FactError> {
+    let mut pools = Vec::new();
+    for node in nodes(root)? {
+        let directory = directory(root, node);
+        let first = pools.len();
+        for name in file::names(&directory)? {
+            if let Some(size) = PageSize::from_sysfs_name(&name) {
+                pools.push(pool(root, node, size)?);
+            }
+        }
+        pools[first..].sort_by_key(|pool| pool.size);
+    }
+    Ok(pools)
+}
+
+/// One pool; all zero where there is none.
+pub(crate) fn pool(root: &HostRoot, node: NodeId, size: PageSize) -> Result<Pool, FactError> {
+    let name = size.sysfs_name();
+    let directory = directory(root, node).join(&name);
+    let host = root.sys("kernel/mm/hugepages").join(name);
+    Ok(Pool {
+        node,
+        size,
+        pages: count(&directory.join("nr_hugepages"))?,
+        free: count(&directory.join("free_hugepages"))?,
+        surplus: count(&directory.join("surplus_hugepages"))?,
+        reserved_on_host: count(&host.join("resv_hugepages"))?,
+    })
+}
+
+fn count(path: &Utf8Path) -> Result<u64, FactError> {
+    Ok(file::value(path, "a number of pages")?.unwrap_or(0))
+}
+
+/// Nodes online; node 0 where the kernel has no NUMA.
+fn nodes(root: &HostRoot) -> Result<Vec<NodeId>, FactError> {
     let path = root.sys("devices/system/node/online");
     let online: Option<CpuSet> = file::value(&path, "a list such as `0-3,8`")?;
-    let Some(online) = online else {
-        return pools_in(&root.sys("kernel/mm/hugepages"), NodeId(0));
-    };
-    let mut pools = Vec::new();
-    for id in online.iter() {
-        let directory = root.sys(&format!("devices/system/node/node{id}/hugepages"));
-        pools.extend(pools_in(&directory, NodeId(id))?);
-    }
-    Ok(pools)
+    Ok(online.map_or_else(
+        || vec![NodeId(0)],
+        |online| online.iter().map(NodeId).collect(),
+    ))
 }
 
-fn pools_in(directory: &camino::Utf8Path, node: NodeId) -> Result<Vec<Pool>, FactError> {
-    let mut pools = Vec::new();
-    for name in file::names(directory)? {
-        let Some(size) = PageSize::from_sysfs_name(&name) else {
-            continue;
-        };
-        let pool = directory.join(&name);
-        let count = |name| -> Result<u64, FactError> {
-            Ok(file::value(&pool.join(name), "a number of pages")?.unwrap_or(0))
-        };
-        pools.push(Pool {
-            node,
-            size,
-            pages: count("nr_hugepages")?,
-            free: count("free_hugepages")?,
-            surplus: count("surplus_hugepages")?,
-        });
+/// Where a node's pools are, a directory a size. A kernel without NUMA has the host's alone.
+pub(crate) fn directory(root: &HostRoot, node: NodeId) -> Utf8PathBuf {
+    if root.sys("devices/system/node/online").exists() {
+        root.sys(&format!("devices/system/node/node{}/hugepages", node.0))
+    } else {
+        root.sys("kernel/mm/hugepages")
     }
-    pools.sort_by_key(|pool| pool.size);
-    Ok(pools)
-}
-
-/// The most that this process's control groups let it have in pages of `size`: the lowest of the limits on use
-/// and on reservations, own group and those above. None where nothing is limited.
-///
-/// The kubelet sets it to what the pod asked for, 0 for a pod that asked for nothing.
-pub fn cgroup_limit(cgroup: &Cgroup, size: PageSize) -> Result<Option<Bytes>, FactError> {
-    let form = size.cgroup_form();
-    let limit = |v2: &str, v1: &str| {
-        cgroup.limit(&ControlFile {
-            controller: "hugetlb",
-            v2: &format!("hugetlb.{form}.{v2}"),
-            v1: &format!("hugetlb.{form}.{v1}"),
-        })
-    };
-    let used = limit("max", "limit_in_bytes")?;
-    let reserved = limit("rsvd.max", "rsvd.limit_in_bytes")?;
-    Ok(used.into_iter().chain(reserved).min().map(Bytes))
 }

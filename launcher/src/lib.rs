@@ -13,6 +13,7 @@ pub mod local;
 pub mod machine;
 pub mod monitor;
 pub mod net;
+pub mod passthrough;
 pub mod placement;
 pub mod plan;
 pub mod pod;
@@ -24,6 +25,7 @@ pub mod refusal;
 pub mod spec;
 pub mod storage;
 pub mod supervise;
+pub mod verify;
 pub mod vmi;
 
 pub mod apply;

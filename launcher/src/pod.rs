@@ -67,6 +67,16 @@ impl PodPaths {
         self.vm(uid).join("qemu.log")
     }
 
+    /// What the run was to do.
+    pub fn plan(&self, uid: Uuid) -> Utf8PathBuf {
+        self.vm(uid).join("plan.json")
+    }
+
+    /// Where its threads and pages were found last.
+    pub fn placement(&self, uid: Uuid) -> Utf8PathBuf {
+        self.vm(uid).join("placement.json")
+    }
+
     /// The supervisor's inspection socket: QMP for any number of clients.
     pub fn control(&self) -> Utf8PathBuf {
         self.private.join("control.sock")

@@ -161,6 +161,11 @@ pub fn may_administer_network() -> bool {
     caps::has_cap(None, CapSet::Effective, caps::Capability::CAP_NET_ADMIN).unwrap_or(false)
 }
 
+/// Whether threads may be put under a real-time scheduler by anybody's leave.
+pub fn may_set_scheduler() -> bool {
+    caps::has_cap(None, CapSet::Effective, caps::Capability::CAP_SYS_NICE).unwrap_or(false)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

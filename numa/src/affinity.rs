@@ -9,7 +9,10 @@ use std::mem::size_of_val;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::allowed::LIST;
 use crate::cpuset::CpuSet;
+use crate::file;
+use crate::root::HostRoot;
 
 /// A thread's number, as the kernel counts them in our PID namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -31,6 +34,28 @@ pub enum AffinityError {
     /// It is another user's.
     #[error("thread {} may not be moved", .0.0)]
     Forbidden(Tid),
+    /// Some of the CPUs are offline, or do not exist.
+    #[error("thread {} was to run on `{wanted}`, of which `{offline}` are not online{}", .tid.0, also_outside(.outside))]
+    Offline {
+        /// The thread.
+        tid: Tid,
+        /// What was asked.
+        wanted: CpuSet,
+        /// Those not online.
+        offline: CpuSet,
+        /// Those that are online, and not in the thread's cpuset.
+        outside: CpuSet,
+    },
+    /// Some of the CPUs are online, and not in the thread's cpuset.
+    #[error("thread {} was to run on `{wanted}`, of which `{outside}` are not in its cpuset", .tid.0)]
+    NotInCpuset {
+        /// The thread.
+        tid: Tid,
+        /// What was asked.
+        wanted: CpuSet,
+        /// Those outside.
+        outside: CpuSet,
+    },
     /// None of the CPUs is online and in the thread's cpuset.
     #[error("thread {} may use none of the CPUs `{cpus}`", .tid.0)]
     NoneUsable {
@@ -39,7 +64,7 @@ pub enum AffinityError {
         /// What was asked.
         cpus: CpuSet,
     },
-    /// The kernel left out what it could not give.
+    /// The kernel left something out, or somebody moved the thread since.
     #[error("thread {} was to run on `{wanted}`, but runs on `{got}`", .tid.0)]
     Differs {
         /// The thread.
@@ -64,18 +89,58 @@ const WORD_BITS: usize = u64::BITS as usize;
 /// Words of a mask for `CONFIG_NR_CPUS` of 8192, the most that Linux can be built for.
 const MOST_WORDS: usize = 8192 / WORD_BITS;
 
-/// Binds `tid` to `cpus` and reads back that it is so.
+fn also_outside(outside: &CpuSet) -> String {
+    if outside.is_empty() {
+        String::new()
+    } else {
+        format!(", and `{outside}` are not in its cpuset")
+    }
+}
+
+/// Binds `tid` to `cpus` and reads back that it is so. Where the kernel leaves some of them out, the thread runs on
+/// the others, and the error tells those that were left out by what they lack.
 pub fn bind(tid: Tid, cpus: &CpuSet) -> Result<(), AffinityError> {
-    set(tid, cpus)?;
-    let got = get(tid)?;
-    if got == *cpus {
+    let got = match set(tid, cpus) {
+        Ok(()) => get(tid)?,
+        Err(AffinityError::NoneUsable { .. }) => CpuSet::new(),
+        Err(error) => return Err(error),
+    };
+    if got == *cpus && !got.is_empty() {
         return Ok(());
     }
-    Err(AffinityError::Differs {
-        tid,
-        wanted: cpus.clone(),
-        got,
-    })
+    // What is online only explains the failure: where it cannot be read, the failure stands unexplained.
+    let online = HostRoot::default().sys("devices/system/cpu/online");
+    let online = file::value(&online, LIST).ok().flatten();
+    Err(unlike(tid, cpus, got, online.as_ref()))
+}
+
+/// Why a thread that was to run on `wanted` got something else: the kernel gives what is online and in the thread's
+/// cpuset (`__sched_setaffinity`).
+fn unlike(tid: Tid, wanted: &CpuSet, got: CpuSet, online: Option<&CpuSet>) -> AffinityError {
+    let wanted = wanted.clone();
+    let left_out = wanted.difference(&got);
+    match online {
+        Some(online) if !left_out.is_empty() => {
+            let offline = left_out.difference(online);
+            let outside = left_out.intersection(online);
+            if offline.is_empty() {
+                AffinityError::NotInCpuset {
+                    tid,
+                    wanted,
+                    outside,
+                }
+            } else {
+                AffinityError::Offline {
+                    tid,
+                    wanted,
+                    offline,
+                    outside,
+                }
+            }
+        }
+        _ if got.is_empty() => AffinityError::NoneUsable { tid, cpus: wanted },
+        _ => AffinityError::Differs { tid, wanted, got },
+    }
 }
 
 /// Binds `tid` to those of `cpus` that it may use: `sched_setaffinity(2)`.
@@ -185,15 +250,48 @@ mod tests {
             })
         );
         let wanted = mine.union(&absent);
+        let error = AffinityError::Offline {
+            tid,
+            wanted: wanted.clone(),
+            offline: absent.clone(),
+            outside: CpuSet::new(),
+        };
+        assert_eq!(bind(tid, &wanted), Err(error));
+        assert!(matches!(
+            bind(tid, &absent),
+            Err(AffinityError::Offline { offline, .. }) if offline == absent
+        ));
+        assert_eq!(get(tid).unwrap(), mine);
+        assert!(matches!(
+            bind(tid, &CpuSet::new()),
+            Err(AffinityError::NoneUsable { .. })
+        ));
+    }
+
+    #[test]
+    fn what_was_left_out_is_told_by_what_it_lacks() {
+        let set = |text: &str| text.parse::<CpuSet>().unwrap();
+        let told = |wanted, got, online: Option<&str>| {
+            let online = online.map(set);
+            unlike(Tid(7), &set(wanted), set(got), online.as_ref()).to_string()
+        };
         assert_eq!(
-            bind(tid, &wanted),
-            Err(AffinityError::Differs {
-                tid,
-                wanted,
-                got: mine
-            })
+            told("1-4", "1", Some("0-3")),
+            "thread 7 was to run on `1-4`, of which `4` are not online, and `2-3` are not in its cpuset"
         );
-        assert!(set(tid, &CpuSet::new()).is_err());
+        assert_eq!(
+            told("1-2", "", Some("0-3")),
+            "thread 7 was to run on `1-2`, of which `1-2` are not in its cpuset"
+        );
+        assert_eq!(
+            told("1-2", "1", None),
+            "thread 7 was to run on `1-2`, but runs on `1`"
+        );
+        // Somebody gave it more since.
+        assert_eq!(
+            told("1", "1-2", Some("0-3")),
+            "thread 7 was to run on `1`, but runs on `1-2`"
+        );
     }
 
     #[test]

@@ -23,7 +23,8 @@ pub struct ControlFile<'a> {
 
 /// The version of a hierarchy's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Version {
+#[expect(missing_docs, reason = "the kernel's own names")]
+pub enum Version {
     V1,
     V2,
 }
@@ -31,7 +32,33 @@ enum Version {
 /// The groups that one process is in.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Cgroup {
+    root: HostRoot,
     hierarchies: Vec<Hierarchy>,
+}
+
+/// One group: the process's own, or one above it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Group<'a> {
+    root: &'a HostRoot,
+    /// How its files are named.
+    pub version: Version,
+    /// Where its files are.
+    pub directory: &'a Utf8Path,
+}
+
+impl Group<'_> {
+    /// The file that the version names so.
+    pub fn file(&self, v2: &str, v1: &str) -> Utf8PathBuf {
+        self.directory.join(match self.version {
+            Version::V1 => v1,
+            Version::V2 => v2,
+        })
+    }
+
+    /// As [`HostRoot::inside`]: the path that the machine itself has for a file of this group.
+    pub fn inside(&self, file: &Utf8Path) -> Utf8PathBuf {
+        self.root.inside(file)
+    }
 }
 
 /// One mounted tree.
@@ -48,7 +75,17 @@ impl Cgroup {
     /// The groups of the process that reads, by `proc/self/cgroup` and `proc/self/mountinfo`; empty where the
     /// root has neither.
     pub fn read(root: &HostRoot) -> Result<Self, FactError> {
-        let path = root.proc("self/cgroup");
+        Self::read_of(root, "self")
+    }
+
+    /// The groups of another process that the reader's own mounts show; empty when there is no such process. One in
+    /// a group that the reader's cgroup namespace does not hold seems to be in the topmost that is seen.
+    pub fn of(root: &HostRoot, pid: i32) -> Result<Self, FactError> {
+        Self::read_of(root, &pid.to_string())
+    }
+
+    fn read_of(root: &HostRoot, process: &str) -> Result<Self, FactError> {
+        let path = root.proc(&format!("{process}/cgroup"));
         let Some(text) = file::read(&path, USUAL_LIMIT)? else {
             return Ok(Self::default());
         };
@@ -74,27 +111,38 @@ impl Cgroup {
         }
         // A controller is in one hierarchy only; v1 says in which, v2 is what remains.
         hierarchies.sort_by_key(|hierarchy| hierarchy.version == Version::V2);
-        Ok(Self { hierarchies })
+        Ok(Self {
+            root: root.clone(),
+            hierarchies,
+        })
+    }
+
+    /// The groups that may hold files of `controller`, nearest first.
+    pub fn groups<'a>(&'a self, controller: &str) -> impl Iterator<Item = Group<'a>> {
+        self.hierarchies
+            .iter()
+            .filter(move |hierarchy| {
+                hierarchy.version == Version::V2
+                    || hierarchy.controllers.iter().any(|name| name == controller)
+            })
+            .flat_map(|hierarchy| {
+                hierarchy.directories.iter().map(|directory| Group {
+                    root: &self.root,
+                    version: hierarchy.version,
+                    directory,
+                })
+            })
     }
 
     /// The files of that name, nearest group first.
     fn files<'a>(&'a self, wanted: &'a ControlFile<'_>) -> impl Iterator<Item = Utf8PathBuf> + 'a {
-        self.hierarchies
-            .iter()
-            .filter_map(|hierarchy| match hierarchy.version {
-                Version::V2 => Some((hierarchy, wanted.v2)),
-                Version::V1 => hierarchy
-                    .controllers
-                    .iter()
-                    .any(|name| name == wanted.controller)
-                    .then_some((hierarchy, wanted.v1)),
-            })
-            .flat_map(|(hierarchy, name)| {
-                hierarchy
-                    .directories
-                    .iter()
-                    .map(move |directory| directory.join(name))
-            })
+        self.groups(wanted.controller)
+            .map(|group| group.file(wanted.v2, wanted.v1))
+    }
+
+    /// The path that the machine itself has for one of these files.
+    pub fn inside(&self, file: &Utf8Path) -> Utf8PathBuf {
+        self.root.inside(file)
     }
 
     /// What the nearest file that is there and not empty says, and its path.
@@ -119,17 +167,26 @@ impl Cgroup {
             let Some(text) = file::read(&path, USUAL_LIMIT)? else {
                 continue;
             };
-            let limit = match text.trim() {
-                "max" | "-1" => continue,
-                number => number.parse().map_err(|_| {
-                    FactError::malformed(&path, &text, "`max` or a number of bytes")
-                })?,
-            };
-            if limit < NO_LIMIT {
+            if let Some(limit) = limit(&path, &text)? {
                 lowest = Some(lowest.map_or(limit, |other: u64| other.min(limit)));
             }
         }
         Ok(lowest)
+    }
+}
+
+/// The limit in bytes that a control file's `text` says, in either version's form; none: unlimited.
+pub fn limit(path: &Utf8Path, text: &str) -> Result<Option<u64>, FactError> {
+    match text.trim() {
+        "max" | "-1" => Ok(None),
+        number => match number.parse() {
+            Ok(limit) => Ok(Some(limit).filter(|limit| *limit < NO_LIMIT)),
+            Err(_) => Err(FactError::malformed(
+                path,
+                text,
+                "`max` or a number of bytes",
+            )),
+        },
     }
 }
 

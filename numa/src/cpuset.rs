@@ -64,6 +64,11 @@ impl CpuSet {
         self.0.remove(&id)
     }
 
+    /// The lowest.
+    pub fn first(&self) -> Option<u32> {
+        self.0.first().copied()
+    }
+
     /// In ascending order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = u32> + '_ {
         self.0.iter().copied()
@@ -96,6 +101,12 @@ impl CpuSet {
 impl FromIterator<u32> for CpuSet {
     fn from_iter<T: IntoIterator<Item = u32>>(ids: T) -> Self {
         Self(ids.into_iter().collect())
+    }
+}
+
+impl Extend<u32> for CpuSet {
+    fn extend<T: IntoIterator<Item = u32>>(&mut self, ids: T) {
+        self.0.extend(ids);
     }
 }
 

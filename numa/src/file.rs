@@ -112,7 +112,7 @@ pub fn names(path: &Utf8Path) -> Result<Vec<String>, FactError> {
     Ok(names)
 }
 
-fn is_absence(error: &io::Error) -> bool {
+pub(crate) fn is_absence(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
         Some(libc::ENOENT | libc::ENOTDIR | libc::ENODEV | libc::EOPNOTSUPP)

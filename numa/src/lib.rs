@@ -4,16 +4,25 @@
 
 pub mod affinity;
 mod allowed;
+mod binding;
 pub mod cgroup;
 mod cpuset;
+mod domain;
 pub mod file;
+mod pci;
 mod root;
+pub mod scheduler;
+mod threads;
 mod topology;
 
 pub use affinity::{AffinityError, Tid};
-pub use allowed::{Allowed, allowed};
+pub use allowed::{Allowed, Disagreement, Resource, allowed, allowed_of};
+pub use binding::may_bind;
 pub use cgroup::{Cgroup, ControlFile};
 pub use cpuset::{BadCpuList, CpuId, CpuSet, NodeId};
 pub use file::FactError;
+pub use pci::{PciNode, PciNodeSource, pci_locality, pci_node};
 pub use root::HostRoot;
-pub use topology::{Kib, Node, NodeMemory, Topology, pci_node};
+pub use scheduler::{Scheduler, SchedulerError};
+pub use threads::{Thread, threads};
+pub use topology::{Kib, Node, NodeMemory, Topology};

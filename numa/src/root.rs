@@ -55,4 +55,10 @@ impl HostRoot {
         self.root
             .join(absolute.strip_prefix("/").unwrap_or(absolute))
     }
+
+    /// The reverse of [`Self::at`]: the path that the machine itself has for one below this root.
+    pub fn inside(&self, path: &Utf8Path) -> Utf8PathBuf {
+        path.strip_prefix(&self.root)
+            .map_or_else(|_| path.to_owned(), |below| Utf8Path::new("/").join(below))
+    }
 }

@@ -1,12 +1,13 @@
-//! The host's nodes, CPUs and cores, as sysfs tells them.
+//! The host's nodes, CPUs, cores and caches, as sysfs tells them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
 use crate::allowed::LIST;
 use crate::cpuset::{CpuId, CpuSet, NodeId};
+use crate::domain;
 use crate::file::{self, FactError, USUAL_LIMIT};
 use crate::root::HostRoot;
 
@@ -17,15 +18,31 @@ use crate::root::HostRoot;
 #[serde(transparent)]
 pub struct Kib(pub u64);
 
-/// What there is, online.
+/// What there is. Every set of CPUs but `possible` and `offline` is of online ones; every list of sets is in the
+/// order of their first CPU, and its sets have no CPU in common.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Topology {
     /// CPUs online.
     pub cpus: CpuSet,
+    /// CPUs that the kernel is prepared for, there or not.
+    pub possible: CpuSet,
+    /// CPUs that are possible and not online.
+    pub offline: CpuSet,
     /// Nodes online. A kernel without NUMA has none: then all CPUs are on one node, unnamed.
     pub nodes: BTreeMap<NodeId, Node>,
-    /// Cores, each by the CPUs that are its threads, in the order of their first CPU.
+    /// Nodes that the kernel is prepared for; ids may have holes.
+    pub possible_nodes: CpuSet,
+    /// Cores, each by the CPUs that are its threads.
     pub cores: Vec<CpuSet>,
+    /// Clusters: cores that share a part of the chip below the last-level cache, an L2 as a rule. Empty where the
+    /// kernel does not tell (before 5.16); the cores once more where the chip has none.
+    pub clusters: Vec<CpuSet>,
+    /// CPUs that share an L3 cache. Empty where there is none, or a hypervisor hides it.
+    pub l3: Vec<CpuSet>,
+    /// Dies of multi-die packages; the packages once more where there is one die each.
+    pub dies: Vec<CpuSet>,
+    /// Sockets.
+    pub packages: Vec<CpuSet>,
 }
 
 /// One node.
@@ -35,7 +52,7 @@ pub struct Node {
     pub cpus: CpuSet,
     /// How far each online node is; 10 is itself (ACPI SLIT).
     pub distances: BTreeMap<NodeId, u32>,
-    /// Its memory.
+    /// Its memory; a node of CPUs alone has none.
     pub memory: NodeMemory,
 }
 
@@ -48,19 +65,43 @@ pub struct NodeMemory {
     pub free: Kib,
 }
 
+impl Node {
+    /// False for a node of memory alone (CXL, persistent memory), or with all its CPUs offline.
+    pub fn has_cpus(&self) -> bool {
+        !self.cpus.is_empty()
+    }
+
+    /// False for a node of CPUs alone (no module in its slots).
+    pub fn has_memory(&self) -> bool {
+        self.memory.total > Kib(0)
+    }
+}
+
 impl Topology {
     /// Reads `sys/devices/system`.
     pub fn read(root: &HostRoot) -> Result<Self, FactError> {
-        let cpus: CpuSet =
-            file::value(&root.sys("devices/system/cpu/online"), LIST)?.unwrap_or_default();
-        let online: CpuSet =
-            file::value(&root.sys("devices/system/node/online"), LIST)?.unwrap_or_default();
+        let list =
+            |below| -> Result<Option<CpuSet>, FactError> { file::value(&root.sys(below), LIST) };
+        let cpus = list("devices/system/cpu/online")?.unwrap_or_default();
+        let possible = list("devices/system/cpu/possible")?.unwrap_or_else(|| cpus.clone());
+        let online = list("devices/system/node/online")?.unwrap_or_default();
         let mut nodes = BTreeMap::new();
         for id in online.iter() {
             nodes.insert(NodeId(id), node(root, id, &online)?);
         }
-        let cores = cores(root, &cpus)?;
-        Ok(Self { cpus, nodes, cores })
+        let domains = |files| domain::domains(root, &cpus, files);
+        Ok(Self {
+            offline: possible.difference(&cpus),
+            nodes,
+            possible_nodes: list("devices/system/node/possible")?.unwrap_or(online),
+            cores: domain::cores(root, &cpus)?,
+            clusters: domains(domain::CLUSTER)?,
+            l3: domain::caches(root, &cpus, 3)?,
+            dies: domains(domain::DIE)?,
+            packages: domains(domain::PACKAGE)?,
+            possible,
+            cpus,
+        })
     }
 
     /// The node that `cpu` is on.
@@ -72,9 +113,43 @@ impl Topology {
         Some(*id)
     }
 
+    /// The nodes that any of `cpus` are on.
+    pub fn nodes_of(&self, cpus: &CpuSet) -> CpuSet {
+        let touched = |(id, node): (&NodeId, &Node)| {
+            (!node.cpus.intersection(cpus).is_empty()).then_some(id.0)
+        };
+        self.nodes.iter().filter_map(touched).collect()
+    }
+
+    /// The online CPUs of `nodes`.
+    pub fn cpus_of(&self, nodes: &CpuSet) -> CpuSet {
+        let those = self.nodes.iter().filter(|(id, _)| nodes.contains(id.0));
+        those.flat_map(|(_, node)| node.cpus.iter()).collect()
+    }
+
     /// The threads of the core that `cpu` is one of, itself included.
     pub fn siblings(&self, cpu: CpuId) -> Option<&CpuSet> {
-        self.cores.iter().find(|core| core.contains(cpu.0))
+        holding(&self.cores, cpu)
+    }
+
+    /// The cluster that `cpu` is in.
+    pub fn cluster_of(&self, cpu: CpuId) -> Option<&CpuSet> {
+        holding(&self.clusters, cpu)
+    }
+
+    /// The CPUs that share an L3 cache with `cpu`, itself included.
+    pub fn l3_of(&self, cpu: CpuId) -> Option<&CpuSet> {
+        holding(&self.l3, cpu)
+    }
+
+    /// The socket that `cpu` is in.
+    pub fn package_of(&self, cpu: CpuId) -> Option<&CpuSet> {
+        holding(&self.packages, cpu)
+    }
+
+    /// How far `to` is from `from`, as the firmware says.
+    pub fn distance(&self, from: NodeId, to: NodeId) -> Option<u32> {
+        self.nodes.get(&from)?.distances.get(&to).copied()
     }
 
     /// Nodes by their distance from `from`, nearest first, itself at the head; equal ones by number.
@@ -91,6 +166,10 @@ impl Topology {
     }
 }
 
+fn holding(sets: &[CpuSet], cpu: CpuId) -> Option<&CpuSet> {
+    sets.iter().find(|set| set.contains(cpu.0))
+}
+
 fn node(root: &HostRoot, id: u32, online: &CpuSet) -> Result<Node, FactError> {
     let directory = root.sys(&format!("devices/system/node/node{id}"));
     Ok(Node {
@@ -102,17 +181,21 @@ fn node(root: &HostRoot, id: u32, online: &CpuSet) -> Result<Node, FactError> {
 
 /// One number for each online node, in their order (`node_read_distance`).
 fn distances(path: &Utf8Path, online: &CpuSet) -> Result<BTreeMap<NodeId, u32>, FactError> {
-    let text = file::read(path, USUAL_LIMIT)?.unwrap_or_default();
-    let distance = |number: &str| {
-        number
-            .parse()
-            .map_err(|_| FactError::malformed(path, &text, "one distance per online node"))
+    let Some(text) = file::read(path, USUAL_LIMIT)? else {
+        return Ok(BTreeMap::new());
     };
-    online
-        .iter()
-        .zip(text.split_whitespace())
-        .map(|(id, number)| Ok((NodeId(id), distance(number)?)))
-        .collect()
+    let distances: Result<Vec<u32>, _> = text.split_whitespace().map(str::parse).collect();
+    match distances {
+        // Which is whose is known only by their order.
+        Ok(distances) if distances.len() == online.len() => {
+            Ok(online.iter().map(NodeId).zip(distances).collect())
+        }
+        _ => Err(FactError::malformed(
+            path,
+            &text,
+            "one distance per online node",
+        )),
+    }
 }
 
 /// Lines such as `Node 0 MemTotal:       13723860 kB`.
@@ -134,43 +217,4 @@ fn memory(path: &Utf8Path) -> Result<NodeMemory, FactError> {
         total: counter("MemTotal:")?,
         free: counter("MemFree:")?,
     })
-}
-
-fn cores(root: &HostRoot, cpus: &CpuSet) -> Result<Vec<CpuSet>, FactError> {
-    let mut cores: BTreeMap<u32, CpuSet> = BTreeMap::new();
-    let mut seen = BTreeSet::new();
-    for cpu in cpus.iter() {
-        if seen.contains(&cpu) {
-            continue;
-        }
-        let topology = root.sys(&format!("devices/system/cpu/cpu{cpu}/topology"));
-        // The older name of the same list, still there.
-        let mut threads: Option<CpuSet> = file::value(&topology.join("core_cpus_list"), LIST)?;
-        if threads.is_none() {
-            threads = file::value(&topology.join("thread_siblings_list"), LIST)?;
-        }
-        let mut core = threads.unwrap_or_default().intersection(cpus);
-        core.insert(cpu);
-        seen.extend(core.iter());
-        cores.insert(cpu, core);
-    }
-    Ok(cores.into_values().collect())
-}
-
-/// The node that a PCI device is on, by its full address `0000:3b:02.1`; none when the device is not there or its
-/// firmware does not say (`-1`).
-pub fn pci_node(root: &HostRoot, address: &str) -> Result<Option<NodeId>, FactError> {
-    let path = root.sys(&format!("bus/pci/devices/{address}/numa_node"));
-    let is_address = address
-        .bytes()
-        .all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'));
-    if !is_address || address.contains("..") {
-        return Err(FactError::malformed(
-            &path,
-            address,
-            "a PCI address such as `0000:3b:02.1`",
-        ));
-    }
-    let node: Option<i64> = file::value(&path, "a node's number or -1")?;
-    Ok(node.and_then(|id| u32::try_from(id).ok()).map(NodeId))
 }

@@ -1,9 +1,14 @@
 //! The facts of trees that stand for other machines, as goldens, and those of the machine that runs this.
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hugepages::{PageSize, cgroup_limit, pools};
+use hugepages::{
+    Bytes, Counted, Counts, Nodes, PageSize, Part, Request, cgroup_limit, pools, reserve, tightest,
+};
 use launcher::host::{self, HostFacts, links_from};
-use numa::{Cgroup, CpuId, CpuSet, HostRoot, NodeId, Tid, Topology, affinity, pci_node};
+use numa::{
+    Cgroup, CpuId, CpuSet, HostRoot, NodeId, PciNode, PciNodeSource, Tid, Topology, affinity,
+    pci_locality, pci_node,
+};
 
 fn fixture(name: &str) -> HostRoot {
     HostRoot::new(
@@ -18,12 +23,26 @@ fn facts(root: &HostRoot) -> HostFacts {
     HostFacts::read(root, links).expect("facts can be read")
 }
 
-const FIXTURES: [&str; 4] = ["laptop", "one-node", "two-node", "cgroup-v1"];
+/// Every tree under `tests/hosts`.
+fn fixtures() -> Vec<String> {
+    let hosts = tests::project().join("tests/hosts");
+    let entries = hosts
+        .read_dir_utf8()
+        .expect("the trees")
+        .map(Result::unwrap);
+    let mut names: Vec<_> = entries
+        .filter(|entry| entry.file_type().unwrap().is_dir())
+        .map(|entry| entry.file_name().to_owned())
+        .collect();
+    names.sort();
+    names
+}
 
 #[test]
 fn facts_of_each_fixture() {
-    for name in FIXTURES {
-        let facts = facts(&fixture(name));
+    assert!(fixtures().len() >= 12);
+    for name in fixtures() {
+        let facts = facts(&fixture(&name));
         let json = serde_json::to_string(&facts).unwrap();
         assert_eq!(
             serde_json::from_str::<HostFacts>(&json).unwrap(),
@@ -36,23 +55,76 @@ fn facts_of_each_fixture() {
 }
 
 #[test]
-fn nodes_and_pools_of_each_fixture() {
-    for name in FIXTURES {
-        let root = fixture(name);
-        let topology = Topology::read(&root).unwrap();
-        insta::assert_debug_snapshot!(format!("topology-{name}"), topology);
-        insta::assert_debug_snapshot!(format!("pools-{name}"), pools(&root).unwrap());
-    }
-}
-
-#[test]
-fn two_nodes_tell_cores_and_distances_apart() {
+fn topology_tells_nodes_cores_and_distances_apart() {
     let root = fixture("two-node");
     let topology = Topology::read(&root).unwrap();
     assert_eq!(topology.node_of(CpuId(12)), Some(NodeId(1)));
     assert_eq!(topology.node_of(CpuId(99)), None);
     assert_eq!(topology.siblings(CpuId(12)).unwrap().to_string(), "4,12");
     assert_eq!(topology.by_distance(NodeId(1)), [NodeId(1), NodeId(0)]);
+
+    let topology = Topology::read(&fixture("smt-adjacent")).unwrap();
+    assert_eq!(topology.siblings(CpuId(12)).unwrap().to_string(), "12-13");
+    assert_eq!(topology.cluster_of(CpuId(12)).unwrap().to_string(), "12-15");
+
+    // Two L3 caches a node.
+    let topology = Topology::read(&fixture("epyc-nps4")).unwrap();
+    assert_eq!(topology.l3_of(CpuId(25)).unwrap().to_string(), "8-9,24-25");
+    assert_eq!(topology.packages.len(), 1);
+}
+
+#[test]
+fn holes_in_node_numbers_and_offline_cpus() {
+    let topology = Topology::read(&fixture("holes")).unwrap();
+    assert_eq!(topology.offline.to_string(), "3,11,13");
+    // The third number of a row is that of node 3.
+    assert_eq!(topology.distance(NodeId(0), NodeId(3)), Some(31));
+    assert_eq!(topology.distance(NodeId(0), NodeId(1)), None);
+    let order = topology.by_distance(NodeId(3));
+    assert_eq!(order, [NodeId(3), NodeId(2), NodeId(0)]);
+    // Its sibling 13 is offline.
+    assert_eq!(topology.siblings(CpuId(5)).unwrap().to_string(), "5");
+    assert!(!topology.nodes[&NodeId(3)].has_memory());
+    assert!(topology.nodes[&NodeId(3)].has_cpus());
+    let both = topology.nodes_of(&"2,6".parse().unwrap());
+    assert_eq!(both.to_string(), "0,3");
+    assert_eq!(topology.cpus_of(&both).to_string(), "0-2,6-10,14-15");
+}
+
+#[test]
+fn nodes_of_memory_alone_have_no_cpus() {
+    let topology = Topology::read(&fixture("cxl")).unwrap();
+    let without: Vec<_> = topology
+        .nodes
+        .iter()
+        .filter(|(_, node)| !node.has_cpus())
+        .collect();
+    assert_eq!(without.len(), 2);
+    assert!(without.iter().all(|(_, node)| node.has_memory()));
+    let order = topology.by_distance(NodeId(1));
+    assert_eq!(order, [NodeId(1), NodeId(3), NodeId(0), NodeId(2)]);
+}
+
+#[test]
+fn more_than_1024_cpus() {
+    let (_keep, root) = tests::hosts::sixteen_nodes().make();
+    let facts = facts(&root);
+    assert_eq!(facts.cpus.to_string(), "0-1279");
+    let topology = &facts.topology;
+    assert_eq!((topology.nodes.len(), topology.cores.len()), (16, 640));
+    assert_eq!(topology.l3.len(), 16);
+    assert_eq!(
+        topology.siblings(CpuId(1279)).unwrap().to_string(),
+        "639,1279"
+    );
+    assert_eq!(topology.node_of(CpuId(1030)), Some(NodeId(9)));
+    let near: Vec<_> = topology
+        .by_distance(NodeId(9))
+        .into_iter()
+        .map(|id| id.0)
+        .collect();
+    assert_eq!(near[..5], [9, 8, 10, 11, 0]);
+    insta::assert_snapshot!("text-sixteen-nodes", host::text(&facts));
 }
 
 #[test]
@@ -63,6 +135,42 @@ fn a_device_tells_its_node_where_its_firmware_does() {
     assert_eq!(pci_node(&root, "0000:ff:00.0").unwrap(), None);
     for address in ["../../../etc", "..", "0000:82:02.1/.."] {
         assert!(pci_node(&root, address).is_err(), "{address}");
+    }
+}
+
+#[test]
+fn a_device_without_a_node_is_looked_for_further_up() {
+    let at = |host: &str, address| {
+        let root = fixture(host);
+        let topology = Topology::read(&root).unwrap();
+        pci_locality(&root, address, &topology).unwrap()
+    };
+    let known = |node, by| PciNode::Known {
+        node: NodeId(node),
+        by,
+    };
+    for (host, address, expected) in [
+        ("two-node", "0000:82:02.1", known(1, PciNodeSource::Device)),
+        (
+            "vf-no-node",
+            "0000:17:02.0",
+            known(0, PciNodeSource::Bridge("0000:16:02.0".into())),
+        ),
+        (
+            "vf-no-node",
+            "0000:65:02.0",
+            known(1, PciNodeSource::PhysicalFunction("0000:65:00.0".into())),
+        ),
+        (
+            "vf-no-node",
+            "0000:b1:02.0",
+            known(1, PciNodeSource::LocalCpus),
+        ),
+        ("vf-no-node", "0000:ca:02.0", PciNode::Untold),
+        ("vf-no-node", "0000:17:03.0", PciNode::Absent),
+        ("smt-off", "0000:17:02.0", known(0, PciNodeSource::OnlyNode)),
+    ] {
+        assert_eq!(at(host, address), expected, "{host} {address}");
     }
 }
 
@@ -82,6 +190,77 @@ fn huge_page_limits_come_from_the_control_group() {
     );
     assert_eq!(limit("cgroup-v1", PageSize::GIB_1), None);
     assert_eq!(limit("laptop", PageSize::GIB_1), None);
+}
+
+#[test]
+fn a_groups_limits_and_refusals_are_those_above_it_too() {
+    let (_keep, root, path) = copy("epyc-nps4");
+    let top = path.join("sys/fs/cgroup");
+    let cgroup = Cgroup::read(&root).unwrap();
+    let counts = || Counts::read(&root, &cgroup).unwrap();
+    // The process's own group has no limit, the container's has.
+    let told = tightest(&counts().limits, PageSize::GIB_1).unwrap().clone();
+    assert_eq!(told.file, "/sys/fs/cgroup/hugetlb.1GB.max");
+    assert_eq!((told.limit, told.pages_left()), (Bytes(8 << 30), 8));
+    // One that is higher, and of which more is used, is tighter.
+    for (file, text) in [
+        ("vm/hugetlb.1GB.rsvd.max", "9663676416"),
+        ("vm/hugetlb.1GB.rsvd.current", "7516192768"),
+    ] {
+        std::fs::write(top.join(file), text).unwrap();
+    }
+    let told = tightest(&counts().limits, PageSize::GIB_1).unwrap().clone();
+    assert_eq!(told.file, "/sys/fs/cgroup/vm/hugetlb.1GB.rsvd.max");
+    assert_eq!((told.of, told.pages_left()), (Counted::Reservations, 2));
+    // `max` or 0 pages of the other size.
+    assert_eq!(counts().limits.len(), 5);
+
+    let hits = |counts: Counts| -> Vec<_> {
+        let hit = counts.refusals.into_iter().filter(|it| it.count > 0);
+        hit.map(|it| (it.file.to_string(), it.count)).collect()
+    };
+    assert_eq!(hits(counts()), []);
+    std::fs::write(top.join("vm/hugetlb.1GB.events"), "max 3\n").unwrap();
+    assert_eq!(
+        hits(counts()),
+        [("/sys/fs/cgroup/vm/hugetlb.1GB.events".to_owned(), 3)]
+    );
+    std::fs::write(top.join("vm/hugetlb.1GB.events"), "min 3\n").unwrap();
+    let error = Counts::read(&root, &cgroup).unwrap_err().to_string();
+    assert!(error.contains("how often the limit was hit"), "{error}");
+}
+
+#[test]
+fn a_reservation_goes_to_the_nearest_nodes_that_have_enough() {
+    let root = fixture("xeon-snc4");
+    let facts = facts(&root);
+    let near = facts.topology.by_distance(NodeId(5));
+    let request = |pages| Request {
+        size: PageSize::GIB_1,
+        parts: vec![Part {
+            pages,
+            nodes: Nodes::AnyOf(near.clone()),
+        }],
+    };
+    let given = |pages| {
+        reserve(&request(pages), &facts.pools, &facts.hugetlb).map(|it| {
+            it.by_node()
+                .into_iter()
+                .map(|(id, n)| (id.0, n))
+                .collect::<Vec<_>>()
+        })
+    };
+    // The VF's own node has one page left.
+    assert_eq!(given(1).unwrap(), [(5, 1)]);
+    assert_eq!(given(4).unwrap(), [(4, 4)]);
+    assert_eq!(given(7).unwrap(), [(4, 4), (5, 1), (6, 2)]);
+    assert_eq!(
+        given(9).unwrap_err().to_string(),
+        "`9` pages of `1Gi` are not to be had: `/sys/fs/cgroup/hugetlb.1GB.max` limits use to `8Gi`, of which `8Gi` are left; \
+         `/sys/fs/cgroup/hugetlb.1GB.rsvd.max` limits reservations to `8Gi`, of which `8Gi` are left (free: node 0 `4` of \
+         `4`, node 1 `4` of `4`, node 2 `4` of `4`, node 3 `4` of `4`, node 4 `4` of `4`, node 5 `1` of `4`, node 6 `4` of \
+         `4`, node 7 `4` of `4`)"
+    );
 }
 
 /// A copy of a fixture that a test may spoil; removed with its first part.
@@ -148,6 +327,18 @@ fn malformed_files_are_named() {
         ("proc/self/status", "Cpus_allowed_list:\t3-1\n"),
         ("proc/self/mountinfo", "nonsense"),
         ("proc/self/cgroup", "nonsense"),
+        ("sys/devices/system/cpu/online", "all"),
+        ("sys/devices/system/node/node0/distance", "10 21"),
+        ("sys/devices/system/node/node0/distance", "near"),
+        (
+            "sys/devices/system/node/node0/meminfo",
+            "Node 0 MemTotal: many kB",
+        ),
+        (
+            "sys/devices/system/node/node0/hugepages/hugepages-2048kB/free_hugepages",
+            "-1",
+        ),
+        ("sys/fs/cgroup/hugetlb.2MB.max", "2M"),
         ("proc/net/route", "Iface\neth0 zz"),
         ("proc/net/fib_trie", "Main:\n |-- 1.2.3\n"),
         ("proc/net/if_inet6", "fe80 eth0\n"),

@@ -33,6 +33,8 @@ const GOLDENS: &str = concat!(
 );
 /// Sources of inherited fds sit above every number that a plan gives.
 const ABOVE_PLANNED: RawFd = 500;
+/// What huge pages are divided by.
+const FEWER: u64 = 16;
 const IFF_TAP: i16 = 0x0002;
 const IFF_NO_PI: i16 = 0x1000;
 const IFF_VNET_HDR: i16 = 0x4000;
@@ -88,6 +90,16 @@ fn transitional() -> Result<()> {
 #[test]
 fn bare() -> Result<()> {
     accepts("bare")
+}
+
+#[test]
+fn cells() -> Result<()> {
+    accepts("cells")
+}
+
+#[test]
+fn iothreads() -> Result<()> {
+    accepts("iothreads")
 }
 
 #[test]
@@ -147,12 +159,15 @@ fn relocated(plan: &LaunchPlan, directory: &Path) -> Result<LaunchPlan> {
         .fds
         .retain(|fd| !matches!(fd.open, Open::VhostNet { .. }));
     let mut option = String::new();
+    let huge = text.contains("hugetlbsize");
     for word in &mut moved.argv {
         let value = std::mem::replace(&mut option, word.clone());
         match value.as_str() {
             "-accel" => *word = "tcg,thread=multi".to_owned(),
             "-cpu" => *word = emulated(word),
             "-netdev" => *word = without_vhost(word)?,
+            "-m" if huge => *word = fewer(word)?,
+            "-object" => *word = on_any_machine(word)?,
             "-blockdev" => *word = word.replace("host_device", "file"),
             _ => {}
         }
@@ -162,8 +177,34 @@ fn relocated(plan: &LaunchPlan, directory: &Path) -> Result<LaunchPlan> {
 
 fn emulated(cpu: &str) -> String {
     cpu.replace("host,migratable=on", "max")
+        .replace(",kvm-hint-dedicated=on", "")
         .trim_end_matches(",enforce")
         .to_owned()
+}
+
+/// The same in ordinary pages, few enough to be filled soon, on this machine's first CPU and node.
+fn on_any_machine(object: &str) -> Result<String> {
+    let mut value: Value = serde_json::from_str(object)?;
+    let object = value.as_object_mut().context("an object is an object")?;
+    if object.remove("hugetlbsize").is_some() {
+        let size = object["size"].as_u64().context("a backend has a size")?;
+        object["size"] = json!(size / FEWER);
+    }
+    for (key, here) in [
+        ("hugetlb", json!(false)),
+        ("cpu-affinity", json!([0])),
+        ("host-nodes", json!([0])),
+    ] {
+        if let Some(there) = object.get_mut(key) {
+            *there = here;
+        }
+    }
+    Ok(value.to_string())
+}
+
+fn fewer(size: &str) -> Result<String> {
+    let kib = size.trim_start_matches("size=").trim_end_matches('k');
+    Ok(format!("size={}k", kib.parse::<u64>()? / FEWER))
 }
 
 fn without_vhost(netdev: &str) -> Result<String> {

@@ -16,13 +16,19 @@ pub fn virt_launcher() -> Utf8PathBuf {
     })
 }
 
-fn built(name: &str) -> Result<Utf8PathBuf> {
+/// A program of the profile that this test was built with, as it is.
+pub fn beside(name: &str) -> Result<Utf8PathBuf> {
     let test = Utf8PathBuf::try_from(std::env::current_exe()?)?;
     let mut directory = test.parent().context("a program lies in a directory")?;
     if directory.file_name() == Some("deps") {
         directory = directory.parent().context("`deps` lies in a directory")?;
     }
-    let binary = directory.join(name);
+    Ok(directory.join(name))
+}
+
+fn built(name: &str) -> Result<Utf8PathBuf> {
+    let binary = beside(name)?;
+    let directory = binary.parent().context("a program lies in a directory")?;
     let made = changed(&binary).with_context(|| format!("`{binary}` is not there"))?;
     let listing = fs::read_to_string(directory.join(format!("{name}.d")))?;
     for source in sources(&listing) {

@@ -12,11 +12,23 @@ use crate::{need, project};
 /// # Panics
 /// When the guest was not built.
 pub fn kernel_boot_dir() -> Utf8PathBuf {
-    let directory = project().join("target/guest");
+    boot_dir("target/guest", "make guest")
+}
+
+/// The same guest with the node's kernel, which has the drivers of passed-through devices.
+///
+/// # Panics
+/// When it was not built.
+pub fn generic_boot_dir() -> Utf8PathBuf {
+    boot_dir("target/guest-generic", "make node")
+}
+
+fn boot_dir(directory: &str, builder: &str) -> Utf8PathBuf {
+    let directory = project().join(directory);
     for file in ["vmlinux", "initramfs.cpio"] {
         assert!(
             directory.join(file).is_file(),
-            "this test needs `{directory}/{file}`; `make guest` builds it"
+            "this test needs `{directory}/{file}`; `{builder}` builds it"
         );
     }
     directory

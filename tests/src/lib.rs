@@ -1,13 +1,20 @@
 //! What the cases in `tests/cases` stand on: the built program, what a test needs of the machine, namespaces of
-//! its own, processes that end with it, and the demo guest.
+//! its own, processes that end with it, the demo guest, and whole runs with what they leave behind.
 //!
 //! A test that lacks a need fails and names it; none is skipped.
 
 pub mod binary;
 pub mod guest;
+pub mod hosts;
 pub mod namespace;
 pub mod need;
+pub mod node;
+pub mod pod;
+pub mod pools;
 pub mod process;
+pub mod proof;
+pub mod run;
+pub mod world;
 
 use camino::{Utf8Path, Utf8PathBuf};
 

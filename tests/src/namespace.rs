@@ -1,10 +1,11 @@
 //! Namespaces of a test's own. nextest runs each test in a process of its own, so nothing else shares them.
 
+use std::fs::File;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 
 /// Moves this thread, and all that it starts from now on, into new network and mount namespaces: `lo` is up, and
 /// `/sys` shows the new network's links. They end with the last process in them.
@@ -18,6 +19,17 @@ pub fn enter_fresh_network() -> Result<()> {
     mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none)
         .context("cannot mount a fresh sysfs")?;
     run("ip", &["link", "set", "lo", "up"])
+}
+
+/// Does `work` on a thread that is in another network namespace. A socket belongs to where it was made.
+pub fn inside<T: Send>(network: &File, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            setns(network, CloneFlags::CLONE_NEWNET).context("cannot enter the namespace")?;
+            work()
+        });
+        thread.join().expect("the work does not panic")
+    })
 }
 
 /// Runs a program to its end; its stderr is the error.

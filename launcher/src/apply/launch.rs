@@ -3,12 +3,17 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use numa::HostRoot;
 use qmp::Session;
 use serde_json::json;
 use tokio::sync::oneshot;
 
+use super::account::{images_made, networks};
 use super::files::{self, FilesError};
+use super::fill::{Fill, FillError};
+use super::records::{self, RecordError};
 use super::serve::Servers;
+use super::threads::{self, PlaceError};
 use crate::net::error::NetError;
 use crate::net::service::ServiceError;
 use crate::net::setup::{self, NetworkUp};
@@ -18,8 +23,10 @@ use crate::qemu;
 use crate::storage::PrepareError;
 use crate::storage::prepare::{Prepared, prepare};
 use crate::supervise::channel::{Pid1, Pid1Error};
+use crate::supervise::outcome::ExitCode;
+use crate::verify::Identity;
 
-/// QEMU greets within 50 ms; a machine that swaps, or fills memory, takes longer.
+/// QEMU greets within 50 ms, after the last page that it fills; a machine that swaps takes longer.
 const GREETING: Duration = Duration::from_secs(60);
 /// Any other answer of the monitor.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -36,6 +43,9 @@ pub enum LaunchError {
     /// Links, addresses, rules.
     #[error("cannot build the VM's network")]
     Network(#[source] NetError),
+    /// The kernel has another network than was planned.
+    #[error("the VM's network is not as it was made: {}", .0.iter().map(|one| crate::cli::chain(one)).collect::<Vec<_>>().join("; "))]
+    NotAsPlanned(Vec<NetError>),
     /// DHCP and its like.
     #[error("cannot tell the guest its addresses")]
     Serve(#[source] ServiceError),
@@ -63,9 +73,28 @@ pub enum LaunchError {
     /// Capabilities.
     #[error("privileges did not fall")]
     Privileges(#[from] PrivilegeError),
+    /// The plan's file.
+    #[error("the VM's plan cannot be kept")]
+    Record(#[from] RecordError),
+    /// Huge pages.
+    #[error("the guest's memory cannot be had")]
+    Fill(#[from] FillError),
+    /// Threads or pages.
+    #[error("the VM is not where its placement says")]
+    Placement(#[from] PlaceError),
     /// A thread.
     #[error("cannot start a thread for the VM's disks")]
     Thread(#[source] io::Error),
+}
+
+impl LaunchError {
+    /// What the process says to whoever started it.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Fill(_) | Self::Placement(_) => ExitCode::Refused,
+            _ => ExitCode::QemuFailed,
+        }
+    }
 }
 
 /// What a successful launch leaves to the supervisor.
@@ -77,6 +106,10 @@ pub struct Launched {
     pub events: qmp::Events,
     /// What tells the guest its addresses.
     pub servers: Servers,
+    /// QEMU, in the pod's PID namespace.
+    pub qemu: i32,
+    /// Its threads, where they were placed.
+    pub threads: Option<Identity>,
 }
 
 /// PID 1's answer to the spawn request, passed on by whoever listens to PID 1.
@@ -90,6 +123,8 @@ pub async fn launch(
     spawned: Spawned,
 ) -> Result<Launched, LaunchError> {
     let started = Instant::now();
+    threads::check_realtime(&plan.placement)?;
+    threads::make_way(&plan.placement)?;
     let images = in_thread({
         let storage = plan.storage.clone();
         move || prepare(&storage)
@@ -140,22 +175,28 @@ impl Launch<'_> {
         let plan = self.plan;
         let request = qemu::spawn_request(plan);
         let files = files::open(plan, &taps)?;
+        records::write_plan(plan)?;
+        let fill = Fill::prepare(&plan.placement, &HostRoot::default())?;
         asked();
         pid1.spawn(&request, &files)?;
         // Ours must close: were QEMU to die, its sockets would otherwise stay open and nobody would notice.
         drop(files);
         let network = async {
-            setup::set_up(&plan.network)
+            let up = setup::set_up(&plan.network)
                 .await
-                .map_err(LaunchError::Network)
+                .map_err(LaunchError::Network)?;
+            Ok((up, setup::verify(&plan.network).await))
         };
-        let (network, monitor) = tokio::join!(timed(network), timed(self.monitor(spawned)));
+        let (network, monitor) = tokio::join!(timed(network), timed(self.monitor(spawned, fill)));
         let (network_ms, monitor_ms) = (network.0, monitor.0);
         // Kept first: whatever fails from here on, it is undone.
-        let network = network.1.map(|up| self.network = Some(up));
+        let network: Result<_, LaunchError> = network.1.map(|(up, read_back)| {
+            self.network = Some(up);
+            read_back.map_err(LaunchError::NotAsPlanned)
+        });
         // Without QEMU nothing else can have worked.
         let (session, events, pid) = monitor.1?;
-        network?;
+        network??;
         // QEMU holds them now; until then the taps must not vanish under the bridge.
         drop(taps);
         // Ports below 1024 and raw sockets need privileges that are about to fall.
@@ -173,8 +214,16 @@ impl Launch<'_> {
             "qemu: {} as pid {pid}",
             session.version()
         );
+        let threads = match threads::is_placed(&plan.placement) {
+            true => Some(threads::place(&session, pid, &plan.placement).await?),
+            false => None,
+        };
         self.drop_privileges(pid)?;
         self.finish_machine(&session).await?;
+        if let Some(identity) = &threads {
+            let report = threads::confirm(pid, identity, plan)?;
+            records::write(&plan.paths.placement(plan.uid), &report)?;
+        }
         if plan.lifecycle.start_paused {
             tracing::info!(
                 event = "guest-paused",
@@ -197,10 +246,16 @@ impl Launch<'_> {
             session,
             events,
             servers,
+            qemu: pid,
+            threads,
         })
     }
 
-    async fn monitor(&self, spawned: Spawned) -> Result<(Session, qmp::Events, i32), LaunchError> {
+    async fn monitor(
+        &self,
+        spawned: Spawned,
+        fill: Option<Fill>,
+    ) -> Result<(Session, qmp::Events, i32), LaunchError> {
         let gone = || LaunchError::NotSpawned {
             reason: "PID 1 did not answer".to_owned(),
         };
@@ -208,18 +263,50 @@ impl Launch<'_> {
             .await
             .map_err(|_| gone())?
             .map_err(|reason| LaunchError::NotSpawned { reason })?;
-        let options = qmp::Options {
-            greeting: GREETING,
-            ..qmp::Options::default()
-        };
-        let path = self.plan.paths.qmp(self.plan.uid);
-        let session = Session::connect(path.as_std_path(), options)
-            .await
-            .map_err(LaunchError::Monitor)?;
+        let session = match fill {
+            None => self.connect(GREETING).await,
+            Some(fill) => self.filled(fill).await,
+        }?;
         let events = session
             .critical_events()
             .unwrap_or_else(|| session.events());
         Ok((session, events, pid))
+    }
+
+    async fn connect(&self, greeting: Duration) -> Result<Session, LaunchError> {
+        let options = qmp::Options {
+            greeting,
+            ..qmp::Options::default()
+        };
+        let path = self.plan.paths.qmp(self.plan.uid);
+        let session = Session::connect(path.as_std_path(), options).await;
+        session.map_err(LaunchError::Monitor)
+    }
+
+    /// Memory comes first: as long as it does, the greeting is not late.
+    async fn filled(&self, mut fill: Fill) -> Result<Session, LaunchError> {
+        let started = Instant::now();
+        let session = tokio::select! {
+            session = self.connect(Duration::MAX) => session,
+            () = fill.watch(GREETING) => {
+                Err(LaunchError::Monitor(qmp::ConnectError::NoGreeting { waited: GREETING }))
+            }
+        };
+        match session {
+            Ok(session) => {
+                let (bytes, size) = (fill.wanted(), fill.page_size());
+                tracing::info!(
+                    event = "memory-filled",
+                    ms = ms(started),
+                    "memory: {bytes} in pages of {size}"
+                );
+                Ok(session)
+            }
+            Err(error) => Err(match fill.explain() {
+                Some(shortfall) => FillError::Short(shortfall).into(),
+                None => error,
+            }),
+        }
     }
 
     /// The guest has not run yet: from here on nothing around it can do more than it can.
@@ -231,7 +318,7 @@ impl Launch<'_> {
             ("QEMU", qemu),
         ];
         for (name, pid) in processes {
-            privileges::verify_process(name, pid, &numa::HostRoot::default())?;
+            privileges::verify_process(name, pid, &HostRoot::default())?;
         }
         tracing::info!(
             event = "privileges-dropped",
@@ -261,44 +348,6 @@ impl Launch<'_> {
         for failure in network.undo().await.err().into_iter().flatten() {
             tracing::warn!(event = "undo-failed", error = %crate::cli::chain(&failure), "part of the network is left behind");
         }
-    }
-}
-
-fn images_made(images: &Prepared) -> String {
-    match images.steps.len() {
-        0 => "nothing to make".to_owned(),
-        1 => "1 image".to_owned(),
-        count => format!("{count} images"),
-    }
-}
-
-fn networks(plan: &LaunchPlan) -> String {
-    let nics = plan.network.nics.iter().map(|nic| {
-        let leased = nic
-            .dhcp
-            .as_ref()
-            .map(|lease| lease.address.addr().to_string());
-        let ipv6 = nic
-            .ipv6
-            .as_ref()
-            .map(|told| told.address.addr().to_string());
-        let guest: Vec<String> = leased.into_iter().chain(ipv6).collect();
-        let guest = match guest.as_slice() {
-            [] => "no address of ours".to_owned(),
-            addresses => addresses.join(" and "),
-        };
-        let whose = if nic.is_ours() {
-            ""
-        } else {
-            ", found prepared"
-        };
-        format!("{} as {guest} on {}{whose}", nic.name, nic.tap.name)
-    });
-    let nics: Vec<String> = nics.collect();
-    if nics.is_empty() {
-        "none".to_owned()
-    } else {
-        nics.join(", ")
     }
 }
 

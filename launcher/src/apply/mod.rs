@@ -2,13 +2,18 @@
 //!
 //! ```text
 //!  storage::prepare ┐
-//!  open taps        ├─► files ─► PID 1 starts QEMU ─┬─► monitor's greeting ───────────────┐
-//!  bind sockets     ┘                               └─► bridge, addresses, nft, DHCP port ┴─► privileges fall ─► cont
+//!  open taps        ├─► files ─► PID 1 starts QEMU ─┬─► memory filled ─► monitor's greeting ┐
+//!  bind sockets     ┘                               └─► bridge, addresses, nft, DHCP port ──┴─► threads placed
+//!                                                       ─► privileges fall ─► everything read back ─► cont
 //! ```
 //!
 //! Before QEMU's exec stands only what its argv needs; the network is built beside QEMU's own start. Each step has
 //! its undo, and a failure undoes all that was done before it is reported.
 
+mod account;
 pub mod files;
+pub mod fill;
 pub mod launch;
+pub mod records;
 pub mod serve;
+pub mod threads;

@@ -59,6 +59,9 @@ impl Argv {
         for object in &machine.objects {
             self.json("-object", object);
         }
+        for node in &machine.numa {
+            self.pairs("-numa", node);
+        }
         self.text("-overcommit", "mem-lock=off");
         for table in &machine.smbios {
             self.pairs("-smbios", table);

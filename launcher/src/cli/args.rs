@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::inspect::InspectArgs;
+use crate::inspect::{InspectArgs, Output};
 use crate::net::wire::HostBridge;
 
 /// Boots a KubeVirt VirtualMachineInstance on QEMU/KVM, without libvirt.
@@ -28,6 +28,8 @@ pub enum Command {
     Host(HostArgs),
     /// Look into a running VM, or into any QEMU with a QMP socket
     Qmp(InspectArgs),
+    /// Tell whether every thread and huge page of a running VM is where its plan says
+    Verify(VerifyArgs),
     /// Print a shell's completion script
     Completions(CompletionsArgs),
     /// The half of a run that owns the VM
@@ -109,6 +111,20 @@ pub struct HostArgs {
     /// How it is printed
     #[arg(long, value_enum, default_value_t)]
     pub output: LogFormat,
+}
+
+/// `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The supervisor's or QEMU's own socket. Without it and --pod the one VM that runs here is meant
+    #[arg(long, value_name = "PATH", conflicts_with = "pod")]
+    pub socket: Option<Utf8PathBuf>,
+    /// The directory of a local run, or the root of a pod
+    #[arg(long, value_name = "DIR")]
+    pub pod: Option<Utf8PathBuf>,
+    /// Tables for people, or JSON for machines
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
 }
 
 /// `completions`.

@@ -1,6 +1,8 @@
 //! Steps and events on stderr: one line each for people, JSON for pods.
 
 use std::fmt;
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -29,6 +31,9 @@ pub fn start(format: LogFormat) {
     };
 }
 
+/// The last line on the terminal is one of progress, and has no end yet.
+static UNFINISHED: AtomicBool = AtomicBool::new(false);
+
 /// `message (12.3 ms)`, with the level in front when it is not a step.
 struct Line;
 
@@ -45,6 +50,11 @@ where
     ) -> fmt::Result {
         let mut parts = Parts::default();
         event.record(&mut parts);
+        let terminal = std::io::stderr().is_terminal();
+        if UNFINISHED.swap(parts.progress && terminal, Ordering::Relaxed) {
+            // Back to the line's start, and clear it (ECMA-48, EL).
+            out.write_str("\r\x1b[K")?;
+        }
         match *event.metadata().level() {
             Level::INFO => {}
             Level::WARN => out.write_str("warning: ")?,
@@ -57,6 +67,9 @@ where
         }
         if let Some(ms) = parts.ms {
             write!(out, " ({ms} ms)")?;
+        }
+        if parts.progress && terminal {
+            return Ok(());
         }
         // The console may have the terminal in raw mode, where a line feed alone does not return the carriage.
         out.write_str(if crate::local::console::is_terminal() {
@@ -72,12 +85,20 @@ struct Parts {
     message: String,
     error: Option<String>,
     ms: Option<f64>,
+    /// It will be said again soon with another number: on a terminal it takes the place of the one before.
+    progress: bool,
 }
 
 impl Visit for Parts {
     fn record_f64(&mut self, field: &Field, value: f64) {
         if field.name() == "ms" {
             self.ms = Some(value);
+        }
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        if field.name() == "progress" {
+            self.progress = value;
         }
     }
 

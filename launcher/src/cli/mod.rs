@@ -7,6 +7,7 @@ pub mod plan;
 pub mod qmp;
 pub mod report;
 pub mod run;
+pub mod verify;
 pub mod vmi_source;
 
 use args::{Cli, Command};
@@ -23,6 +24,7 @@ pub fn main(cli: Cli) -> u8 {
         Command::Plan(args) => plan::plan(&args),
         Command::Host(args) => plan::host(&args),
         Command::Qmp(args) => qmp::qmp(&args),
+        Command::Verify(args) => verify::verify(&args),
         Command::Completions(args) => {
             args::completions(args.shell);
             ExitCode::Stopped as u8

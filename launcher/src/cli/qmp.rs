@@ -26,7 +26,7 @@ pub fn qmp(args: &InspectArgs) -> u8 {
     }
 }
 
-fn exit_code(error: &InspectError) -> ExitCode {
+pub(super) fn exit_code(error: &InspectError) -> ExitCode {
     match error {
         InspectError::Several { .. }
         | InspectError::Arguments { .. }

@@ -135,7 +135,7 @@ async fn own(args: &RunArgs, pid1: &Pid1) -> u8 {
                     last_words(&log)
                 );
             }
-            report::failure("launch-failed", &error, ExitCode::QemuFailed)
+            report::failure("launch-failed", &error, error.exit_code())
         }
         Ended::Pid1Gone => ExitCode::ControlLost as u8,
     }

@@ -1,11 +1,11 @@
 //! What this machine and pod have: [`HostFacts`], read once through [`numa::HostRoot`].
 
-mod capabilities;
 mod cpuinfo;
 mod environment;
 mod links;
 mod read;
 mod resolver;
+mod rights;
 mod text;
 mod vif_cache;
 
@@ -18,9 +18,9 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use camino::Utf8PathBuf;
-use hugepages::Bytes;
+use hugepages::{Bytes, Limit, Pool};
 use ipnet::{Ipv4Net, Ipv6Net};
-use numa::CpuSet;
+use numa::{CpuSet, Disagreement, Topology};
 use serde::{Deserialize, Serialize};
 
 use crate::net::mac::MacAddr;
@@ -32,6 +32,24 @@ pub struct HostFacts {
     pub cpus: CpuSet,
     /// NUMA nodes this pod may allocate from, in the same way.
     pub mems: CpuSet,
+    /// Where the cgroup and the scheduler say different things of the two above.
+    #[serde(default)]
+    pub disagreements: Vec<Disagreement>,
+    /// All of the host's CPUs, cores, caches and nodes, with the distances between these.
+    #[serde(default)]
+    pub topology: Topology,
+    /// The host's pools of huge pages, by node, then size.
+    #[serde(default)]
+    pub pools: Vec<Pool>,
+    /// Limits that the pod's cgroups set on huge pages, by size, the nearest group's first.
+    #[serde(default)]
+    pub hugetlb: Vec<Limit>,
+    /// `mbind(2)` is allowed: the default seccomp profile of containers allows it only with CAP_SYS_NICE.
+    #[serde(default = "allowed")]
+    pub mbind: bool,
+    /// `SCHED_FIFO` is allowed, by CAP_SYS_NICE or a limit on real-time priority.
+    #[serde(default = "allowed")]
+    pub realtime: bool,
     /// `vendor_id` and flags of the first CPU.
     pub cpu: CpuIdentity,
     /// The cgroup's `memory.max`, where there is a limit.
@@ -55,6 +73,11 @@ pub struct HostFacts {
     pub vif_caches: BTreeMap<String, VifCache>,
     /// The pod's environment, as the device plugins and the kubelet set it.
     pub environment: BTreeMap<String, String>,
+}
+
+/// What older facts do not tell is taken to be allowed.
+fn allowed() -> bool {
+    true
 }
 
 /// Who made the CPU and what it can do.

@@ -1,9 +1,9 @@
 //! Reads [`HostFacts`], one reader a file.
 
 use hugepages::Bytes;
-use numa::{Allowed, Cgroup, ControlFile, FactError, HostRoot, file};
+use numa::{Allowed, Cgroup, ControlFile, FactError, HostRoot, Topology, file};
 
-use super::{HostFacts, Link, capabilities, cpuinfo, environment, resolver, vif_cache};
+use super::{HostFacts, Link, cpuinfo, environment, resolver, rights, vif_cache};
 
 /// Facts that no plan can be made from.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +44,11 @@ impl HostFacts {
     /// there is a fact, not an error; one that is malformed or unreadable is an error with its path.
     pub fn read(root: &HostRoot, links: Vec<Link>) -> Result<Self, FactsError> {
         let cgroup = Cgroup::read(root)?;
-        let Allowed { cpus, mems } = numa::allowed(root, &cgroup)?;
+        let Allowed {
+            cpus,
+            mems,
+            disagreements,
+        } = numa::allowed(root, &cgroup)?;
         let nothing = |what| FactsError::NoneAllowed {
             root: root.path().to_owned(),
             what,
@@ -55,15 +59,22 @@ impl HostFacts {
         if mems.is_empty() {
             return Err(nothing("memory node"));
         }
+        let pools = hugepages::pools(root)?;
         Ok(Self {
             cpus,
             mems,
+            disagreements,
+            topology: Topology::read(root)?,
+            hugetlb: hugepages::limits(&cgroup, &hugepages::sizes(&pools))?,
+            pools,
+            mbind: rights::mbind(root),
+            realtime: rights::realtime(root)?,
             cpu: cpuinfo::read(root)?,
             memory_limit: cgroup.limit(&MEMORY)?.map(Bytes),
             kvm: root.dev("kvm").exists(),
             vhost_net: root.dev("vhost-net").exists(),
             tun: root.dev("net/tun").exists(),
-            net_raw: capabilities::net_raw(root)?,
+            net_raw: rights::net_raw(root)?,
             hostname: hostname(root)?,
             resolver: resolver::read(root)?,
             vif_caches: vif_cache::read(root, &links)?,

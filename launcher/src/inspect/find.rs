@@ -6,7 +6,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{InspectArgs, InspectError};
+use super::InspectError;
 use crate::pod::PodPaths;
 
 /// Where VMs are looked for.
@@ -28,11 +28,15 @@ impl Default for Search {
 }
 
 /// The socket to connect to.
-pub(super) async fn find(args: &InspectArgs, search: &Search) -> Result<Utf8PathBuf, InspectError> {
-    if let Some(socket) = &args.socket {
-        return Ok(socket.clone());
+pub(crate) async fn find(
+    socket: Option<&Utf8Path>,
+    pod: Option<&Utf8Path>,
+    search: &Search,
+) -> Result<Utf8PathBuf, InspectError> {
+    if let Some(socket) = socket {
+        return Ok(socket.to_owned());
     }
-    if let Some(pod) = &args.pod {
+    if let Some(pod) = pod {
         let looked = private_directories(pod);
         for directory in &looked {
             match live(directory).await.as_slice() {

@@ -12,7 +12,7 @@ mod events;
 mod exec;
 mod find;
 mod schema;
-mod sheet;
+pub(crate) mod sheet;
 mod sheets;
 #[cfg(test)]
 mod tests;
@@ -24,6 +24,7 @@ use qmp::Session;
 pub use args::{InspectArgs, Output, Subject};
 pub use error::InspectError;
 pub use find::Search;
+pub(crate) use find::find;
 
 use crate::control::ALLOW_WRITE;
 
@@ -36,7 +37,7 @@ pub async fn run(
     search: &Search,
     out: &mut dyn Write,
 ) -> Result<(), InspectError> {
-    let target = find::find(args, search).await?;
+    let target = find(args.socket.as_deref(), args.pod.as_deref(), search).await?;
     let options = qmp::Options {
         // The supervisor answers at once; at a monitor that somebody else holds nobody does.
         greeting: DEADLINE,

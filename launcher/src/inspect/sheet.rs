@@ -7,14 +7,14 @@ use super::escape;
 
 /// One table. Cells may hold anything: they are escaped when rendered.
 #[derive(Debug)]
-pub(super) struct Sheet {
+pub(crate) struct Sheet {
     title: String,
     header: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 }
 
 impl Sheet {
-    pub(super) fn new(title: impl Into<String>, header: &[&'static str]) -> Self {
+    pub(crate) fn new(title: impl Into<String>, header: &[&'static str]) -> Self {
         Self {
             title: title.into(),
             header: header.to_vec(),
@@ -23,7 +23,7 @@ impl Sheet {
     }
 
     /// Names and values, without a header.
-    pub(super) fn facts<const N: usize>(title: &str, facts: [(&str, String); N]) -> Self {
+    pub(crate) fn facts<const N: usize>(title: &str, facts: [(&str, String); N]) -> Self {
         let mut sheet = Self::new(title, &[]);
         for (name, value) in facts {
             if !value.is_empty() {
@@ -33,13 +33,13 @@ impl Sheet {
         sheet
     }
 
-    pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
+    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.rows.push(cells.to_vec());
     }
 }
 
 /// All sheets, a blank line between two. One without rows says `none`.
-pub(super) fn render(sheets: &[Sheet]) -> String {
+pub(crate) fn render(sheets: &[Sheet]) -> String {
     let mut text = String::new();
     for sheet in sheets {
         if !text.is_empty() {
@@ -79,7 +79,7 @@ fn table(sheet: &Sheet) -> Table {
 }
 
 /// A JSON value as a cell: text bare, null empty, lists joined.
-pub(super) fn cell(value: &Value) -> String {
+pub(crate) fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
@@ -91,7 +91,7 @@ pub(super) fn cell(value: &Value) -> String {
 }
 
 /// Bytes as a cell: exact in the largest unit, or else with one decimal.
-pub(super) fn size(value: &Value) -> String {
+pub(crate) fn size(value: &Value) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     let Some(bytes) = value.as_u64() else {
         return cell(value);

@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use crate::machine::device::KeyValues;
-use crate::machine::memory;
 use crate::spec::cpu::Cpu;
 use crate::spec::firmware::Firmware;
 
@@ -17,14 +16,14 @@ pub enum Accel {
     Tcg,
 }
 
-/// `-machine`.
-pub fn machine(firmware: &Firmware) -> KeyValues {
+/// `-machine`; `memory` is the backend of all RAM, where there is one.
+pub fn machine(firmware: &Firmware, memory: Option<&str>) -> KeyValues {
     let on = |value| if value { "on" } else { "off" };
     let mut machine = KeyValues::headed(firmware.machine_type.clone())
         .with("usb", "off")
         .with("vmport", "off")
         .with("dump-guest-core", "off")
-        .with("memory-backend", memory::BACKEND)
+        .with_some("memory-backend", memory)
         .with("acpi", on(firmware.acpi));
     if firmware.smm {
         machine = machine.with("smm", "on");

@@ -2,6 +2,7 @@
 
 use crate::host::CpuIdentity;
 use crate::machine::board::Accel;
+use crate::placement::Placement;
 use crate::refusal::{Notice, Violation};
 use crate::spec::cpu::{Cpu, CpuFeature, CpuModel, FeaturePolicy};
 
@@ -59,6 +60,14 @@ pub fn cpu(cpu: &Cpu, host: &CpuIdentity, accel: Accel) -> Result<CpuArgument, V
         argument: parts.join(","),
         notices,
     })
+}
+
+/// What the guest is told because of where its vCPUs run (facts 4.2): with CPUs of its own it need not yield to others
+/// (`KVM_HINTS_REALTIME`), and under real time the PMU's interrupts are kept away.
+pub fn of_placement(placement: &Placement, accel: Accel) -> Vec<&'static str> {
+    let hint = (placement.dedicated && accel == Accel::Kvm).then_some("kvm-hint-dedicated=on");
+    let no_pmu = placement.realtime.as_ref().map(|_| "pmu=off");
+    hint.into_iter().chain(no_pmu).collect()
 }
 
 fn model(model: &CpuModel, accel: Accel, notices: &mut Vec<Notice>) -> String {
@@ -206,11 +215,9 @@ mod tests {
 
     fn with(model: CpuModel, features: Vec<CpuFeature>) -> Cpu {
         Cpu {
-            sockets: 1,
-            cores: 1,
-            threads: 1,
             model,
             features,
+            ..Cpu::default()
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::machine::blockdev::{Backend, CacheMode};
 use crate::machine::device::{Connect, Device, Wish};
+use crate::machine::iothread;
 use crate::machine::virtio::Virtio;
 use crate::spec::disk::{Bus, Disk, DiskKind, ErrorPolicy};
 
@@ -83,12 +84,12 @@ fn virtio_blk(disk: &Disk, id: String, context: DiskContext) -> Device {
         address,
         path: format!("{}.disk.pciAddress", disk.path),
     });
-    Device::new(
+    let device = Device::new(
         context.virtio.driver("virtio-blk-pci"),
         id,
         context.virtio.connect(wish),
-    )
-    .with_some("num-queues", context.queues)
+    );
+    iothread::served(device, &disk.iothreads).with_some("num-queues", context.queues)
 }
 
 fn sata(disk: &Disk, id: String, index: usize) -> Device {

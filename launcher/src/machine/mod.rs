@@ -9,6 +9,7 @@ pub mod cpu;
 pub mod device;
 pub mod disk;
 pub mod fds;
+pub mod iothread;
 pub mod memory;
 pub mod nic;
 pub mod pci;
@@ -37,6 +38,7 @@ use crate::machine::fds::Fds;
 use crate::machine::step::QmpStep;
 use crate::machine::virtio::Virtio;
 use crate::net::plan::NetworkPlan;
+use crate::placement::Placement;
 use crate::refusal::{Notice, Violation};
 use crate::spec::Spec;
 use crate::spec::device::InputBus;
@@ -56,6 +58,8 @@ pub struct Machine {
     pub cpu: String,
     /// `-m`.
     pub memory: KeyValues,
+    /// `-numa`.
+    pub numa: Vec<KeyValues>,
     /// `-smp`.
     pub smp: KeyValues,
     /// `-uuid`.
@@ -99,6 +103,8 @@ pub struct Machine {
 pub struct Parts<'a> {
     /// What is asked for.
     pub spec: &'a Spec,
+    /// Who runs where.
+    pub placement: &'a Placement,
     /// The host's CPU.
     pub host_cpu: &'a CpuIdentity,
     /// Links, one a NIC of the spec.
@@ -138,12 +144,16 @@ pub fn build(parts: Parts<'_>) -> Result<(Machine, Vec<Notice>), Vec<Violation>>
     };
     notices.extend(cpu.notices);
     notices.extend(clock.notices);
+    let mut argument = vec![cpu.argument.as_str()];
+    argument.extend(cpu::of_placement(parts.placement, parts.accel));
+    let ram = memory::memory(parts.placement, spec.memory.memfd);
     let machine = Machine {
         name: spec.identity.domain_name(),
-        board: board::machine(&spec.firmware),
+        board: board::machine(&spec.firmware, ram.whole),
         accel: board::accel(parts.accel),
-        cpu: cpu.argument,
+        cpu: argument.join(","),
         memory: memory::size(spec.memory.guest),
+        numa: ram.numa,
         smp: board::smp(&spec.cpu),
         uuid: spec.firmware.uuid,
         smbios: smbios::smbios(&spec.firmware),
@@ -155,7 +165,7 @@ pub fn build(parts: Parts<'_>) -> Result<(Machine, Vec<Notice>), Vec<Violation>>
         action: boot::action(spec.lifecycle.reboot_policy),
         boot: boot::boot(spec.lifecycle.start_paused),
         kernel: kernel(parts),
-        objects: objects(spec),
+        objects: objects(spec, ram.objects),
         chardevs: serial::chardevs(parts.fds),
         blockdevs: backends
             .into_iter()
@@ -187,8 +197,9 @@ fn kernel(parts: Parts<'_>) -> Option<Kernel> {
     Some(boot::kernel(boot, parts.kernel_boot))
 }
 
-fn objects(spec: &Spec) -> Vec<Props> {
-    let mut objects = vec![memory::backend(spec.memory.guest)];
+fn objects(spec: &Spec, ram: Vec<Props>) -> Vec<Props> {
+    let mut objects = ram;
+    objects.extend(iothread::objects(1..=spec.iothreads.count));
     if spec.devices.rng {
         objects.push(rng::backend());
     }
@@ -260,7 +271,8 @@ fn devices(parts: Parts<'_>, backends: &[Backend]) -> Result<Vec<Device>, Vec<Vi
     devices.extend(controllers(spec, virtio));
     devices.extend(disks(spec, virtio, backends));
     if asked.balloon {
-        devices.push(balloon::balloon(virtio, spec.memory.free_page_reporting));
+        let reporting = spec.memory.free_page_reporting && balloon::may_report(parts.placement);
+        devices.push(balloon::balloon(virtio, reporting));
     }
     if asked.rng {
         devices.push(rng::rng(virtio));
@@ -280,7 +292,7 @@ fn controllers(spec: &Spec, virtio: Virtio) -> Vec<Device> {
     let mut controllers: Vec<_> = tablet::usb_controller(&spec.devices.inputs)
         .into_iter()
         .collect();
-    controllers.extend(scsi::wanted(spec).then(|| scsi::controller(virtio)));
+    controllers.extend(scsi::wanted(spec).then(|| scsi::controller(spec, virtio)));
     controllers.extend(disk::extra_ahci(&spec.disks));
     let serial = serial::virtio_serial(virtio, console);
     if console {

@@ -1,6 +1,18 @@
 //! Who runs where: threads to CPUs, memory to nodes.
 
+mod cells;
+pub mod devices;
+mod fill;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod iothreads;
+mod memory;
+mod misfit;
+pub mod moved;
+mod pins;
 pub mod place;
+mod pool;
+mod strict;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +20,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Placement {
-    /// `none`: no thread is bound to a CPU of its own.
+    /// What was asked for.
     pub policy: Policy,
     /// CPUs of each vCPU, kernel list form.
     pub vcpus: Vec<VcpuPlacement>,
@@ -61,7 +73,7 @@ pub struct Realtime {
 pub struct GuestNode {
     /// From 0.
     pub id: u32,
-    /// Its vCPUs, kernel list form; those that may be plugged later included.
+    /// Its vCPUs, kernel list form.
     pub vcpus: String,
     /// To every guest node, itself (10) included, in their order.
     pub distances: Vec<u32>,
@@ -82,9 +94,9 @@ pub struct Fill {
 #[serde(rename_all = "lowercase")]
 pub enum Policy {
     /// KubeVirt's order exactly.
-    #[default]
     None,
     /// CPUs and memory near the devices as far as they are to be had, and notes on what is not.
+    #[default]
     Prefer,
     /// vCPUs, emulator, memory and devices on one node, or the VM is refused.
     Strict,

@@ -1,138 +1,237 @@
 //! [`place`]: from what is asked and what is here to who runs where.
 
+use numa::NodeId;
+
+use super::cells::cells;
+use super::devices::{self, DeviceFacts};
+use super::fill::fill;
+use super::iothreads::iothreads;
+use super::memory::{Layout, listed, memory};
+use super::misfit::Misfit;
+use super::pins::{Pins, pins};
+use super::pool::nodes_by_cpu;
 use crate::host::HostFacts;
-use crate::placement::{MemoryPlacement, Placement, Policy, VcpuPlacement};
+use crate::placement::{Placement, Policy, Realtime, VcpuPlacement};
 use crate::refusal::Violation;
 use crate::spec::Spec;
 
 /// Above this, APIC ids need an emulated IOMMU, which no VMI asks for.
 const MOST_VCPUS: u32 = 255;
 
-/// Places a VM whose threads may run wherever the pod may.
+/// `sched_priority` of real-time vCPUs, the lowest there is: the host's own real-time threads go first.
+const REALTIME_PRIORITY: u32 = 1;
+
+/// Places a VM.
+///
+/// # Errors
+/// Everything that does not fit, each with the VMI's field that asked for it.
 pub fn place(spec: &Spec, facts: &HostFacts) -> Result<Placement, Vec<Violation>> {
-    let violations = misfits(spec, facts);
-    if !violations.is_empty() {
-        return Err(violations);
+    place_near(spec, facts, &devices::passed_through(spec, facts))
+}
+
+/// Places a VM that gets these devices.
+///
+/// # Errors
+/// As [`place`].
+pub fn place_near(
+    spec: &Spec,
+    facts: &HostFacts,
+    devices: &[DeviceFacts],
+) -> Result<Placement, Vec<Violation>> {
+    let mut misfits = misfits(spec, facts);
+    if spec.cpu.vcpus() > MOST_VCPUS {
+        misfits.push(Misfit::ManyVcpus {
+            vcpus: spec.cpu.vcpus(),
+            most: MOST_VCPUS,
+        });
     }
-    let cpus = facts.cpus.to_string();
+    let placed = if facts.cpus.is_empty() {
+        Err(Vec::new())
+    } else {
+        decide(spec, facts, devices)
+    };
+    match placed {
+        Ok(placement) if misfits.is_empty() => Ok(placement),
+        placed => {
+            misfits.extend(placed.err().unwrap_or_default());
+            Err(misfits.into_iter().map(Violation::from).collect())
+        }
+    }
+}
+
+/// The decision itself, whatever QEMU can carry out of it.
+pub(super) fn decide(
+    spec: &Spec,
+    facts: &HostFacts,
+    devices: &[DeviceFacts],
+) -> Result<Placement, Vec<Misfit>> {
+    let policy = spec.placement.policy;
+    if policy == Policy::Strict && !spec.cpu.dedicated {
+        return Err(vec![Misfit::StrictFloating]);
+    }
+    let pins = spec
+        .cpu
+        .dedicated
+        .then(|| pins(spec, facts, devices))
+        .transpose()?;
+    let layout = match (&pins, spec.memory.hugepages) {
+        (Some(pins), Some(size)) if spec.cpu.numa_passthrough => cells(spec, facts, pins, size)?,
+        _ => memory(spec, facts, devices, pins.as_ref()).map_err(|misfit| vec![misfit])?,
+    };
+    let notes = notes(spec, facts, devices, pins.as_ref(), &layout);
     Ok(Placement {
-        policy: Policy::None,
-        vcpus: (0..spec.cpu.vcpus())
-            .map(|vcpu| VcpuPlacement {
-                vcpu,
-                cpus: cpus.clone(),
-            })
-            .collect(),
-        emulator: None,
-        iothreads: Vec::new(),
-        memory: vec![MemoryPlacement {
-            guest_node: 0,
-            host_node: None,
-            bytes: spec.memory.guest.0,
-            page_size: None,
-        }],
-        devices: Vec::new(),
-        notes: notes(spec, facts),
-        ..Placement::default()
+        policy,
+        vcpus: vcpus(spec, facts, pins.as_ref()),
+        emulator: pins.as_ref().and_then(emulator),
+        iothreads: iothreads(spec, facts, pins.as_ref()),
+        devices: devices::placed(devices, &layout.cells, &layout.guest),
+        notes,
+        dedicated: spec.cpu.dedicated,
+        realtime: spec.cpu.realtime.as_ref().map(|vcpus| Realtime {
+            vcpus: vcpus.to_string(),
+            priority: REALTIME_PRIORITY,
+        }),
+        guest_nodes: layout.guest,
+        binding: layout.binding,
+        fill: fill(&layout.rows, facts),
+        memory: layout.rows,
     })
 }
 
-fn misfits(spec: &Spec, facts: &HostFacts) -> Vec<Violation> {
-    let mut violations = Vec::new();
+fn misfits(spec: &Spec, facts: &HostFacts) -> Vec<Misfit> {
+    let mut misfits = Vec::new();
     if facts.cpus.is_empty() {
-        violations.push(Violation::new(
-            "spec.domain.cpu",
-            "the pod has no CPU to run on",
-            "look at the cgroup's `cpuset.cpus.effective`",
-        ));
+        misfits.push(Misfit::NoCpu);
     }
-    let vcpus = spec.cpu.vcpus();
-    if vcpus > MOST_VCPUS {
-        violations.push(Violation::new(
-            "spec.domain.cpu",
-            format!("`{vcpus}` vCPUs are more than `{MOST_VCPUS}`"),
-            "fewer sockets, cores or threads",
-        ));
-    }
+    // Huge pages are not counted there: hugetlb has limits of its own.
     if let Some(limit) = facts.memory_limit
+        && spec.memory.hugepages.is_none()
         && spec.memory.guest > limit
     {
-        violations.push(Violation::new(
-            "spec.domain.memory.guest",
-            format!(
-                "the guest has `{}` of memory, the pod may use `{limit}`",
-                spec.memory.guest
-            ),
-            "raise `spec.domain.resources.limits.memory`, or give the guest less",
-        ));
+        misfits.push(Misfit::MemoryLimit {
+            guest: spec.memory.guest,
+            limit,
+        });
     }
-    violations
+    if spec.cpu.realtime.is_some() && !facts.realtime {
+        misfits.push(Misfit::NoRealtime);
+    }
+    misfits
 }
 
-fn notes(spec: &Spec, facts: &HostFacts) -> Vec<String> {
+fn vcpus(spec: &Spec, facts: &HostFacts, pins: Option<&Pins>) -> Vec<VcpuPlacement> {
+    let floating = facts.cpus.to_string();
+    (0..spec.cpu.vcpus())
+        .map(|vcpu| {
+            let index = usize::try_from(vcpu).unwrap_or(usize::MAX);
+            let pinned = pins.and_then(|pins| pins.vcpus.get(index));
+            VcpuPlacement {
+                vcpu,
+                cpus: pinned.map_or_else(|| floating.clone(), ToString::to_string),
+            }
+        })
+        .collect()
+}
+
+fn emulator(pins: &Pins) -> Option<String> {
+    let cpus: numa::CpuSet = pins.emulator.iter().copied().collect();
+    (!cpus.is_empty()).then(|| cpus.to_string())
+}
+
+fn notes(
+    spec: &Spec,
+    facts: &HostFacts,
+    devices: &[DeviceFacts],
+    pins: Option<&Pins>,
+    layout: &Layout,
+) -> Vec<String> {
+    let mut notes: Vec<String> = facts
+        .disagreements
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    match pins {
+        Some(pins) => {
+            notes.extend(pins.notes.iter().cloned());
+            notes.extend(spread(spec, devices, pins));
+            notes.extend(emulator_elsewhere(facts, pins));
+            notes.extend(realtime_shared(spec));
+        }
+        None => notes.extend(shared(spec, facts)),
+    }
+    if spec.placement.policy != Policy::None {
+        notes.extend(
+            devices
+                .iter()
+                .filter(|device| device.node.is_none())
+                .map(|device| {
+                    format!(
+                        "the host does not tell the node of `{}`: nothing is placed by it",
+                        device.address
+                    )
+                }),
+        );
+    }
+    notes.extend(layout.notes.iter().cloned());
+    notes
+}
+
+fn shared(spec: &Spec, facts: &HostFacts) -> Option<String> {
     let vcpus = usize::try_from(spec.cpu.vcpus()).unwrap_or(usize::MAX);
     let cpus = facts.cpus.len();
-    if vcpus > cpus {
-        vec![format!("{vcpus} vCPUs share {cpus} CPUs")]
-    } else {
-        Vec::new()
+    (vcpus > cpus).then(|| format!("{vcpus} vCPUs share {cpus} CPUs"))
+}
+
+/// vCPUs that are not where the devices are, or apart from each other where the guest does not see it.
+fn spread(spec: &Spec, devices: &[DeviceFacts], pins: &Pins) -> Option<String> {
+    let mut on: Vec<NodeId> = pins.nodes.iter().flatten().copied().collect();
+    on.sort_unstable();
+    on.dedup();
+    let mut wanted: Vec<NodeId> = devices.iter().filter_map(|device| device.node).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let near = pins
+        .nodes
+        .iter()
+        .flatten()
+        .filter(|node| wanted.contains(node))
+        .count();
+    let all = pins.vcpus.len();
+    if !wanted.is_empty() && near < all {
+        return Some(format!(
+            "{near} of {all} vCPUs are on {}, where the devices are, the others on {}",
+            listed(&wanted),
+            listed(
+                &on.into_iter()
+                    .filter(|node| !wanted.contains(node))
+                    .collect::<Vec<_>>()
+            )
+        ));
     }
+    (on.len() > 1 && !spec.cpu.numa_passthrough)
+        .then(|| format!("vCPUs are on {}, and the guest sees one", listed(&on)))
+}
+
+fn emulator_elsewhere(facts: &HostFacts, pins: &Pins) -> Option<String> {
+    let node_of = nodes_by_cpu(&facts.topology);
+    let mut away: Vec<NodeId> = pins
+        .emulator
+        .iter()
+        .filter_map(|cpu| node_of.get(cpu).copied())
+        .filter(|node| !pins.nodes.contains(&Some(*node)))
+        .collect();
+    away.dedup();
+    (!away.is_empty()).then(|| format!("the emulator is on {}, where no vCPU is", listed(&away)))
+}
+
+/// A real-time vCPU gives its CPU up only when it sleeps.
+fn realtime_shared(spec: &Spec) -> Option<String> {
+    let shares = spec.cpu.realtime.is_some() && !spec.cpu.isolate_emulator;
+    shares.then(|| {
+        "QEMU's own threads share CPUs with real-time vCPUs, which keep them waiting: `isolateEmulatorThread` gives them one"
+            .to_owned()
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use hugepages::Bytes;
-
-    use super::*;
-    use crate::plan::fixtures;
-
-    #[test]
-    fn every_vcpu_may_run_wherever_the_pod_may() {
-        let mut spec = fixtures::spec();
-        spec.cpu.cores = 3;
-        let placement = place(&spec, &fixtures::facts()).unwrap();
-        assert_eq!(placement.vcpus.len(), 3);
-        assert!(placement.vcpus.iter().all(|vcpu| vcpu.cpus == "0-3"));
-        assert_eq!(placement.emulator, None);
-        assert_eq!(placement.memory[0].host_node, None);
-        assert!(placement.notes.is_empty());
-    }
-
-    #[test]
-    fn a_shortage_of_cpus_is_only_noted() {
-        let mut spec = fixtures::spec();
-        spec.cpu.sockets = 8;
-        let placement = place(&spec, &fixtures::facts()).unwrap();
-        assert_eq!(placement.notes, ["8 vCPUs share 4 CPUs"]);
-    }
-
-    #[test]
-    fn every_misfit_is_told_at_once() {
-        let mut spec = fixtures::spec();
-        spec.cpu.sockets = 256;
-        spec.memory.guest = Bytes::GIB;
-        let mut facts = fixtures::facts();
-        facts.memory_limit = Bytes::mib(512);
-        facts.cpus = numa::CpuSet::new();
-        let paths: Vec<_> = place(&spec, &facts)
-            .unwrap_err()
-            .into_iter()
-            .map(|violation| violation.path)
-            .collect();
-        assert_eq!(
-            paths,
-            [
-                "spec.domain.cpu",
-                "spec.domain.cpu",
-                "spec.domain.memory.guest"
-            ]
-        );
-    }
-
-    #[test]
-    fn the_limit_itself_still_fits() {
-        let mut facts = fixtures::facts();
-        facts.memory_limit = Some(fixtures::spec().memory.guest);
-        assert!(place(&fixtures::spec(), &facts).is_ok());
-    }
-}
+mod tests;

@@ -8,7 +8,7 @@ use crate::machine::board::Accel;
 use crate::machine::fds::Fds;
 use crate::machine::{self, Parts};
 use crate::net::{self, plan::NetworkPlan};
-use crate::placement::place::place;
+use crate::placement::{Placement, place::place};
 use crate::plan::{LaunchPlan, LifecyclePlan, Options, VERSION, fds};
 use crate::refusal::{Notice, Refusal, Violation};
 use crate::spec::Spec;
@@ -39,6 +39,26 @@ impl LaunchPlan {
         storage: StoragePlan,
         options: &Options,
     ) -> Result<Self, Refusal> {
+        match place(spec, facts) {
+            Ok(placement) => Self::placed(spec, facts, placement, (network, storage), options),
+            // What else is wrong is told too.
+            Err(mut violations) => {
+                let nowhere = Placement::default();
+                let built = Self::placed(spec, facts, nowhere, (network, storage), options);
+                violations.extend(built.err().into_iter().flat_map(|it| it.violations));
+                Err(Refusal { violations })
+            }
+        }
+    }
+
+    /// The plan of a VM whose placement is decided as well.
+    pub fn placed(
+        spec: &Spec,
+        facts: &HostFacts,
+        placement: Placement,
+        (network, storage): (NetworkPlan, StoragePlan),
+        options: &Options,
+    ) -> Result<Self, Refusal> {
         let uid = spec.identity.uid;
         let numbers = Fds::number(spec.devices.serial_console, &network);
         let kernel_boot = options
@@ -47,6 +67,7 @@ impl LaunchPlan {
             .unwrap_or_else(|| options.paths.kernel_boot());
         let built = machine::build(Parts {
             spec,
+            placement: &placement,
             host_cpu: &facts.cpu,
             network: &network,
             storage: &storage,
@@ -55,7 +76,7 @@ impl LaunchPlan {
             vnc: &options.paths.vnc(uid),
             kernel_boot: &kernel_boot,
         });
-        let (placement, (machine, notices)) = both(place(spec, facts), built)?;
+        let (machine, notices) = built.map_err(|violations| Refusal { violations })?;
         Ok(Self {
             argv: argv::render(&options.qemu, &machine),
             placement,

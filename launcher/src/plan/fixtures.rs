@@ -5,18 +5,25 @@ use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use hugepages::Bytes;
+use numa::{CpuSet, Kib, Node, NodeId, NodeMemory, Topology};
 use uuid::Uuid;
 
 use crate::host::{CpuIdentity, HostFacts, ImageFormat, Resolver};
 use crate::net::plan::{BridgePlan, Masquerade, NetworkPlan, NicPlan, Setup, TapPlan, Wiring};
+use crate::placement::{
+    Binding as MemoryBinding, DevicePlacement, Fill, GuestNode, IothreadPlacement, MemoryPlacement,
+    Placement, Policy, Realtime, VcpuPlacement,
+};
 use crate::plan::{Accel, Options};
 use crate::pod::PodPaths;
-use crate::spec::cpu::{Cpu, CpuFeature, CpuModel, FeaturePolicy};
+use crate::spec::cpu::{Cpu, CpuFeature, FeaturePolicy};
 use crate::spec::device::Devices;
 use crate::spec::disk::{Bus, Disk, DiskKind, ErrorPolicy, NoCloud, Source};
 use crate::spec::firmware::{Chassis, Clock, Firmware, KernelBoot};
+use crate::spec::iothread::Iothreads;
 use crate::spec::memory::Memory;
 use crate::spec::nic::{Binding, DhcpOptions, Network, Nic, NicModel};
+use crate::spec::placing::Placing;
 use crate::spec::{Identity, Lifecycle, RebootPolicy, Spec};
 use crate::storage::plan::{DiskImage, Layer, StoragePlan};
 
@@ -30,18 +37,16 @@ pub(crate) fn spec() -> Spec {
             hostname: "vm".to_owned(),
             subdomain: None,
         },
-        cpu: Cpu {
-            sockets: 1,
-            cores: 1,
-            threads: 1,
-            model: CpuModel::HostModel,
-            features: Vec::new(),
-        },
+        cpu: Cpu::default(),
         memory: Memory {
             guest: Bytes(512 << 20),
+            hugepages: None,
+            memfd: true,
             free_page_reporting: true,
         },
         firmware: firmware(),
+        placement: Placing::default(),
+        iothreads: Iothreads::default(),
         disks: Vec::new(),
         nics: Vec::new(),
         devices: Devices {
@@ -104,6 +109,7 @@ pub(crate) fn disk(index: usize, name: &str, bus: Bus) -> Disk {
         serial: None,
         boot_order: None,
         error_policy: ErrorPolicy::Stop,
+        iothreads: Vec::new(),
         pci_address: None,
     }
 }
@@ -155,6 +161,12 @@ pub(crate) fn facts() -> HostFacts {
     HostFacts {
         cpus: "0-3".parse().unwrap(),
         mems: "0".parse().unwrap(),
+        disagreements: Vec::new(),
+        topology: topology(),
+        pools: Vec::new(),
+        hugetlb: Vec::new(),
+        mbind: true,
+        realtime: true,
         cpu: CpuIdentity {
             vendor: "GenuineIntel".to_owned(),
             model_name: "Intel(R) Xeon(R)".to_owned(),
@@ -170,6 +182,28 @@ pub(crate) fn facts() -> HostFacts {
         links: Vec::new(),
         vif_caches: BTreeMap::new(),
         environment: BTreeMap::new(),
+    }
+}
+
+/// One node with the CPUs 0 to 3, two cores of two threads.
+pub(crate) fn topology() -> Topology {
+    let set = |list: &str| list.parse::<CpuSet>().unwrap();
+    let node = Node {
+        cpus: set("0-3"),
+        distances: [(NodeId(0), 10)].into(),
+        memory: NodeMemory {
+            total: Kib(16 << 20),
+            free: Kib(8 << 20),
+        },
+    };
+    Topology {
+        cpus: set("0-3"),
+        possible: set("0-3"),
+        nodes: [(NodeId(0), node)].into(),
+        possible_nodes: set("0"),
+        cores: vec![set("0,2"), set("1,3")],
+        packages: vec![set("0-3")],
+        ..Topology::default()
     }
 }
 
@@ -242,5 +276,59 @@ pub(crate) fn options(accel: Accel) -> Options {
         paths: PodPaths::default(),
         kernel_boot_dir: None,
         disk_paths: BTreeMap::new(),
+    }
+}
+
+/// Four dedicated vCPUs in two cells of one huge page each, an isolated emulator, real time.
+pub(crate) fn two_cells() -> Placement {
+    let cell = |node: u32, cpus: &str| GuestNode {
+        id: node,
+        vcpus: cpus.to_owned(),
+        distances: if node == 0 {
+            vec![10, 21]
+        } else {
+            vec![21, 10]
+        },
+    };
+    let memory = |node: u32| MemoryPlacement {
+        guest_node: node,
+        host_node: Some(node),
+        bytes: 1 << 30,
+        page_size: Some("1Gi".to_owned()),
+    };
+    let fill = |node: u32, cpus: &str| Fill {
+        host_node: Some(node),
+        cpus: cpus.to_owned(),
+    };
+    Placement {
+        policy: Policy::Prefer,
+        vcpus: (0..)
+            .zip(["1", "2", "5", "6"])
+            .map(|(vcpu, cpu)| VcpuPlacement {
+                vcpu,
+                cpus: cpu.to_owned(),
+            })
+            .collect(),
+        emulator: Some("0,4".to_owned()),
+        iothreads: vec![IothreadPlacement {
+            id: 1,
+            cpus: "0,4".to_owned(),
+        }],
+        memory: vec![memory(0), memory(1)],
+        devices: vec![DevicePlacement {
+            name: "vf".to_owned(),
+            address: "0000:3b:02.1".to_owned(),
+            host_node: Some(1),
+            guest_node: Some(1),
+        }],
+        notes: vec!["memory follows the CPUs of each cell".to_owned()],
+        dedicated: true,
+        realtime: Some(Realtime {
+            vcpus: "0-3".to_owned(),
+            priority: 1,
+        }),
+        guest_nodes: vec![cell(0, "0-1"), cell(1, "2-3")],
+        binding: MemoryBinding::Bind,
+        fill: vec![fill(0, "0-3"), fill(1, "4-7")],
     }
 }

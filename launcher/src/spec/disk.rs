@@ -32,6 +32,9 @@ pub struct Disk {
     pub boot_order: Option<u32>,
     /// `errorPolicy`, `stop` by default.
     pub error_policy: ErrorPolicy,
+    /// I/O threads that serve it, by number from 1; empty: QEMU's main loop does. All SCSI disks share their
+    /// controller's.
+    pub iothreads: Vec<u32>,
     /// `pciAddress` (virtio only).
     pub pci_address: Option<crate::machine::pci::PciAddress>,
 }

@@ -6,8 +6,10 @@ pub mod cpu;
 pub mod device;
 pub mod disk;
 pub mod firmware;
+pub mod iothread;
 pub mod memory;
 pub mod nic;
+pub mod placing;
 
 mod validate;
 
@@ -24,6 +26,10 @@ pub struct Spec {
     pub memory: memory::Memory,
     /// Machine type, firmware, SMBIOS, clock, boot.
     pub firmware: firmware::Firmware,
+    /// What placement was told.
+    pub placement: placing::Placing,
+    /// I/O threads.
+    pub iothreads: iothread::Iothreads,
     /// Disks with the volumes behind them, in the VMI's order.
     pub disks: Vec<disk::Disk>,
     /// Interfaces with the networks behind them, in the VMI's order.

@@ -7,11 +7,13 @@ use hugepages::Bytes;
 use uuid::Uuid;
 
 use crate::pod::PodPaths;
-use crate::spec::cpu::{Cpu, CpuModel};
+use crate::spec::cpu::Cpu;
 use crate::spec::device::Devices;
 use crate::spec::disk::{Bus, Disk, DiskKind, ErrorPolicy, Source};
 use crate::spec::firmware::{Chassis, Clock, Firmware};
+use crate::spec::iothread::Iothreads;
 use crate::spec::memory::Memory;
+use crate::spec::placing::Placing;
 use crate::spec::{Identity, Lifecycle, RebootPolicy, Spec};
 
 pub(super) fn spec(sources: &[(&str, Source)]) -> Spec {
@@ -24,18 +26,16 @@ pub(super) fn spec(sources: &[(&str, Source)]) -> Spec {
             hostname: "web-host".into(),
             subdomain: None,
         },
-        cpu: Cpu {
-            sockets: 1,
-            cores: 1,
-            threads: 1,
-            model: CpuModel::HostModel,
-            features: Vec::new(),
-        },
+        cpu: Cpu::default(),
         memory: Memory {
             guest: Bytes::GIB,
+            hugepages: None,
+            memfd: true,
             free_page_reporting: true,
         },
         firmware: firmware(),
+        placement: Placing::default(),
+        iothreads: Iothreads::default(),
         disks: disks
             .map(|(index, (name, source))| disk(index, name, source))
             .collect(),
@@ -88,6 +88,7 @@ fn disk(index: usize, name: &str, source: &Source) -> Disk {
         serial: None,
         boot_order: None,
         error_policy: ErrorPolicy::Stop,
+        iothreads: Vec::new(),
         pci_address: None,
     }
 }

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::channel::Pid1;
+use super::cpuset;
 use super::logs;
 use super::outcome::Outcome;
 use super::step::{Action, Alarm, Input, ShutdownCause, State, Terms, step};
@@ -22,6 +23,7 @@ use crate::monitor::channel::Packet;
 use crate::monitor::pidfd::pidfd_signal;
 use crate::monitor::protocol::{ExitStatus, Tell};
 use crate::plan::LaunchPlan;
+use crate::verify::Identity;
 
 /// A command that only flips a state in QEMU.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -160,9 +162,14 @@ impl<'a> Driver<'a> {
                 session,
                 events,
                 servers,
+                qemu,
+                threads,
             }) => {
                 servers.start();
                 self.serve(&session);
+                if let Some(threads) = threads {
+                    tokio::spawn(keep_in_place(self.plan.clone(), qemu, threads));
+                }
                 self.monitor = Monitor::Live { session, events };
                 self.take(Input::Started {
                     paused: self.plan.lifecycle.start_paused,
@@ -353,6 +360,12 @@ fn cause(guest: bool, reason: &qmp::OrOther<qmp::qmp::ShutdownCause>) -> Shutdow
         ShutdownCause::Guest
     } else {
         ShutdownCause::Host
+    }
+}
+
+async fn keep_in_place(plan: LaunchPlan, qemu: i32, threads: Identity) {
+    if let Err(error) = cpuset::keep(&plan, qemu, &threads).await {
+        tracing::warn!(event = "cpuset-unwatched", error = %error, "a change of the pod's CPUs will not be noticed");
     }
 }
 

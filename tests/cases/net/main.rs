@@ -11,6 +11,8 @@ mod links;
 #[cfg(test)]
 mod namespace;
 #[cfg(test)]
+mod ports;
+#[cfg(test)]
 mod setup;
 #[cfg(test)]
 mod traffic;

@@ -6,6 +6,11 @@ use crate::rules::Listed;
 
 /// Rooms and files that hold values and decisions only.
 pub(crate) const PURE: &[&str] = &[
+    "hugepages/src/bytes.rs",
+    "hugepages/src/page_size.rs",
+    "hugepages/src/request.rs",
+    "hugepages/src/reserve.rs",
+    "hugepages/src/shortfall.rs",
     "launcher/src/argv",
     "launcher/src/machine",
     "launcher/src/net/dhcp/answer.rs",
@@ -24,6 +29,10 @@ pub(crate) const PURE: &[&str] = &[
     "launcher/src/net/ra/schedule.rs",
     "launcher/src/net/ra/solicitation.rs",
     "launcher/src/net/service/budget.rs",
+    "launcher/src/passthrough/assign.rs",
+    "launcher/src/passthrough/memlock.rs",
+    "launcher/src/passthrough/network_info.rs",
+    "launcher/src/passthrough/preflight.rs",
     "launcher/src/placement",
     "launcher/src/plan",
     "launcher/src/quantity.rs",
@@ -32,7 +41,11 @@ pub(crate) const PURE: &[&str] = &[
     "launcher/src/storage/iso.rs",
     "launcher/src/storage/plan.rs",
     "launcher/src/storage/seed.rs",
+    "launcher/src/verify/memory.rs",
+    "launcher/src/verify/report.rs",
+    "launcher/src/verify/threads.rs",
     "launcher/src/vmi",
+    "numa/src/cpuset.rs",
 ];
 
 /// What a pure room does not say: time, files, processes and environment come in as values.
@@ -57,9 +70,12 @@ pub(crate) const UNSAFE: &[&str] = &[
     "launcher/src/monitor/pidfd.rs",
     "launcher/src/monitor/spawn.rs",
     "launcher/src/net/tap.rs",
+    "launcher/src/passthrough/vfio.rs",
     "launcher/src/readable.rs",
     "launcher/src/supervise/channel.rs",
     "numa/src/affinity.rs",
+    "numa/src/binding.rs",
+    "numa/src/scheduler.rs",
 ];
 
 /// Files past the soft cap, and why they are one.
@@ -124,13 +140,16 @@ pub(crate) fn crates() -> BTreeMap<&'static str, Vec<String>> {
         ("sha2", "net storage"),
         (
             "tokio",
-            "apply cli control inspect local net readable storage supervise qmp",
+            "apply cli control inspect local net passthrough/await_info readable storage supervise qmp",
         ),
         ("tokio-util", "control supervise qmp"),
         ("tracing-subscriber", "cli"),
-        ("uuid", "spec plan pod machine storage net/plan"),
-        ("vfio-bindings", ""),
-        ("vmm-sys-util", "kvm net/tap monitor supervise qmp"),
+        ("uuid", "spec plan passthrough pod machine storage net/plan"),
+        ("vfio-bindings", "passthrough/vfio"),
+        (
+            "vmm-sys-util",
+            "kvm net/tap monitor passthrough/vfio supervise qmp",
+        ),
     ];
     let place = |room: &str| match room {
         "numa" | "qmp" => room.to_owned(),
@@ -160,6 +179,10 @@ pub(crate) const HOST_PATHS: &Listed = &[
     (
         "launcher/src/local/outer.rs /etc/resolv.conf",
         "the machine's own, from which the pod's is made",
+    ),
+    (
+        "launcher/src/machine/memory.rs /dev/hugepages",
+        "an argument of QEMU's",
     ),
     (
         "launcher/src/machine/rng.rs /dev/urandom",

@@ -5,28 +5,16 @@
 //! connection comes from is the pod's address, and on it the guest's port must answer in turn through DNAT. The program
 //! keeps this process's terminal, and its exit code becomes ours unless a direction was not proven.
 
-use std::net::IpAddr;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tests::proof::{OUTSIDE, PATIENCE, PORT, both_ways};
+use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
-
-/// Where the guest finds its server; the example's user data says the same.
-const OUTSIDE: &str = "198.51.100.1";
-const PORT: u16 = 8080;
-/// From the program's start to both proofs: some ten times what an emulated guest takes.
-const PATIENCE: Duration = Duration::from_secs(180);
-/// For one line of one connection.
-const ANSWER: Duration = Duration::from_secs(15);
-/// The longest line a guest may send us.
-const LINE: u64 = 512;
 
 #[expect(clippy::print_stderr, reason = "a program for people")]
 fn say(text: &str) {
@@ -65,7 +53,7 @@ async fn run() -> Result<u8> {
         .spawn()
         .with_context(|| format!("cannot start `{}`", program.display()))?;
 
-    let both = timeout(PATIENCE, prove(&listener));
+    let both = timeout(PATIENCE, both_ways(&listener, say));
     tokio::pin!(both);
     let mut proof = None;
     let status = loop {
@@ -103,59 +91,4 @@ fn ask_to_end(child: &Child) -> Result<()> {
         kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGTERM)?;
     }
     Ok(())
-}
-
-/// One word that only this run knows, and that the guest must repeat from the one connection in the other.
-async fn prove(listener: &TcpListener) -> Result<()> {
-    let told = word("outside")?;
-    let pod = be_reached(listener, &told).await?;
-    say(&format!(
-        "out: the guest reached {OUTSIDE}:{PORT} through NAT, as {pod}"
-    ));
-    let asked = word("inside")?;
-    let answer = reach(pod, &asked).await?;
-    ensure!(
-        answer.contains(&asked) && answer.contains(&told),
-        "the guest's port at {pod}:{PORT} answered `{answer}`, without `{asked}` and `{told}`"
-    );
-    say(&format!(
-        "in: {pod}:{PORT} reached the guest through DNAT: `{answer}`"
-    ));
-    Ok(())
-}
-
-async fn be_reached(listener: &TcpListener, word: &str) -> Result<IpAddr> {
-    let (mut stream, peer) = listener.accept().await?;
-    let greeting = line(&mut stream).await.context("the guest said nothing")?;
-    ensure!(
-        greeting.starts_with("demo-guest"),
-        "{peer} is not the demo guest: it said `{greeting}`"
-    );
-    stream.write_all(format!("{word}\n").as_bytes()).await?;
-    stream.shutdown().await?;
-    Ok(peer.ip())
-}
-
-async fn reach(pod: IpAddr, word: &str) -> Result<String> {
-    let mut stream = timeout(ANSWER, TcpStream::connect((pod, PORT)))
-        .await
-        .context("connecting took too long")
-        .and_then(|result| Ok(result?))
-        .with_context(|| format!("cannot reach the guest's port at {pod}:{PORT}"))?;
-    stream.write_all(format!("{word}\n").as_bytes()).await?;
-    line(&mut stream)
-        .await
-        .with_context(|| format!("the guest's port at {pod}:{PORT} did not answer"))
-}
-
-async fn line(stream: &mut TcpStream) -> Result<String> {
-    let mut text = String::new();
-    let mut reader = BufReader::new(stream.take(LINE));
-    timeout(ANSWER, reader.read_line(&mut text)).await??;
-    Ok(text.trim_end().to_owned())
-}
-
-fn word(prefix: &str) -> Result<String> {
-    let random = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?;
-    Ok(format!("{prefix}-{}", random.trim()))
 }

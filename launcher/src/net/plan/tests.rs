@@ -11,7 +11,9 @@ use super::*;
 use crate::host::{CpuIdentity, HostFacts, Link, Resolver, Route};
 use crate::refusal::Notice;
 use crate::spec::nic::{Binding, Network, Nic, NicModel};
-use crate::spec::{Identity, Lifecycle, RebootPolicy, Spec, cpu, device, firmware, memory};
+use crate::spec::{
+    Identity, Lifecycle, RebootPolicy, Spec, cpu, device, firmware, iothread, memory, placing,
+};
 
 const UID: Uuid = Uuid::from_u128(0x1234_5678);
 
@@ -46,15 +48,11 @@ fn spec(nics: Vec<Nic>) -> Spec {
             hostname: "guest".into(),
             subdomain: None,
         },
-        cpu: cpu::Cpu {
-            sockets: 1,
-            cores: 1,
-            threads: 1,
-            model: cpu::CpuModel::HostModel,
-            features: Vec::new(),
-        },
+        cpu: cpu::Cpu::default(),
         memory: memory::Memory {
             guest: Bytes(128 << 20),
+            hugepages: None,
+            memfd: true,
             free_page_reporting: false,
         },
         firmware: firmware::Firmware {
@@ -68,6 +66,8 @@ fn spec(nics: Vec<Nic>) -> Spec {
             clock: firmware::Clock::default(),
             kernel_boot: None,
         },
+        placement: placing::Placing::default(),
+        iothreads: iothread::Iothreads::default(),
         disks: Vec::new(),
         nics,
         devices: device::Devices {
@@ -125,6 +125,7 @@ fn facts(links: Vec<Link>) -> HostFacts {
         links,
         vif_caches: Default::default(),
         environment: Default::default(),
+        ..crate::plan::fixtures::facts()
     }
 }
 

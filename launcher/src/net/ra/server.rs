@@ -94,8 +94,12 @@ struct Serving {
 
 impl Serving {
     fn new(socket: Icmp6, plan: &Ipv6Plan) -> Self {
-        let report = Report::new(&plan.link, NAMES);
-        info!(event = "ra.serving", link = plan.link, prefix = %plan.address.trunc(), mtu = plan.mtu);
+        let report = Report::new(Service::RouterAdvertisement, &plan.link, NAMES);
+        let (link, prefix) = (&plan.link, plan.address.trunc());
+        info!(
+            event = "ra.serving", link, %prefix, mtu = plan.mtu,
+            "router advertisement: {prefix} is on {link}"
+        );
         Self {
             intake: Intake::new(socket),
             schedule: Schedule::new(Duration::ZERO),
@@ -149,7 +153,8 @@ impl Serving {
         match sent {
             Ok(()) => {
                 if let Some(left_out) = self.report.line(event, now) {
-                    info!(event, link = self.report.link, %to, left_out);
+                    let link = &self.report.link;
+                    info!(event, link, %to, left_out, "router advertisement: sent to {to} on {link}");
                 }
             }
             Err(error) => self.report.send_failed(now, &to, &error),

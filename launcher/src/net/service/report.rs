@@ -9,6 +9,7 @@ use std::time::Duration;
 use tracing::{debug, warn};
 
 use super::budget::LogBudget;
+use super::error::Service;
 use super::intake::Trouble;
 
 /// The events that every server has.
@@ -23,15 +24,17 @@ pub(in crate::net) struct Names {
 /// What one server reports.
 pub(in crate::net) struct Report {
     pub(in crate::net) link: String,
+    service: Service,
     names: Names,
     /// By the event's name, of which there are a dozen.
     budgets: HashMap<&'static str, LogBudget>,
 }
 
 impl Report {
-    pub(in crate::net) fn new(link: &str, names: Names) -> Self {
+    pub(in crate::net) fn new(service: Service, link: &str, names: Names) -> Self {
         Self {
             link: link.to_owned(),
+            service,
             names,
             budgets: HashMap::new(),
         }
@@ -50,16 +53,24 @@ impl Report {
         let Some(left_out) = self.line(event, now) else {
             return;
         };
+        let (service, link) = (self.service, &self.link);
         match trouble {
-            Trouble::Flood => warn!(event, link = self.link, left_out),
-            Trouble::Receive(error) => warn!(event, link = self.link, %error, left_out),
+            Trouble::Flood => warn!(
+                event,
+                link, left_out, "{service}: more requests on {link} than are answered"
+            ),
+            Trouble::Receive(error) => warn!(
+                event, link, %error, left_out,
+                "{service}: cannot read on {link}, trying on: {error}"
+            ),
         }
     }
 
     pub(in crate::net) fn ignored(&mut self, now: Duration, reason: &impl Display) {
         let event = self.names.ignored;
         if let Some(left_out) = self.line(event, now) {
-            debug!(event, link = self.link, %reason, left_out);
+            let (service, link) = (self.service, &self.link);
+            debug!(event, link, %reason, left_out, "{service}: ignored on {link}: {reason}");
         }
     }
 
@@ -71,7 +82,11 @@ impl Report {
     ) {
         let event = self.names.send_failed;
         if let Some(left_out) = self.line(event, now) {
-            warn!(event, link = self.link, %to, %error, left_out);
+            let (service, link) = (self.service, &self.link);
+            warn!(
+                event, link, %to, %error, left_out,
+                "{service}: no reply to {to} on {link}: {error}"
+            );
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::host::ImageFormat;
 use crate::machine::pci::PciAddress;
+use crate::placement::Placement;
 use crate::plan::fixtures::{self, cdrom, disk, feature, nic};
 use crate::plan::{Accel, LaunchPlan, Options, text};
 use crate::refusal::Refusal;
@@ -17,15 +18,55 @@ fn compose(spec: &Spec, storage: StoragePlan, options: &Options) -> Result<Launc
     LaunchPlan::compose(spec, &fixtures::facts(), network, storage, options)
 }
 
+fn placed(name: &str, spec: &Spec, placement: Placement, accel: Accel) {
+    let parts = (fixtures::network(spec), fixtures::storage(spec));
+    let options = fixtures::options(accel);
+    let plan = LaunchPlan::placed(spec, &fixtures::facts(), placement, parts, &options).unwrap();
+    keep(name, &plan);
+}
+
 /// Two goldens a VM: the text for people, and the wire form, which `tests/cases/qemu_accepts.rs` feeds to QEMU.
 fn golden(name: &str, spec: &Spec, storage: StoragePlan, accel: Accel) -> LaunchPlan {
     let plan = compose(spec, storage, &fixtures::options(accel)).unwrap();
-    insta::assert_snapshot!(format!("{name}.text"), text(&plan));
+    keep(name, &plan);
+    plan
+}
+
+fn keep(name: &str, plan: &LaunchPlan) {
+    insta::assert_snapshot!(format!("{name}.text"), text(plan));
     insta::assert_snapshot!(
         format!("{name}.json"),
-        serde_json::to_string_pretty(&plan).unwrap()
+        serde_json::to_string_pretty(plan).unwrap()
     );
-    plan
+}
+
+#[test]
+fn cells() {
+    let mut spec = fixtures::spec();
+    spec.cpu.cores = 4;
+    spec.memory.guest = hugepages::Bytes(2 << 30);
+    spec.disks = vec![disk(0, "root", Bus::Virtio)];
+    spec.disks[0].iothreads = vec![1];
+    spec.iothreads.count = 1;
+    placed("cells", &spec, fixtures::two_cells(), Accel::Kvm);
+}
+
+#[test]
+fn io_threads_of_a_pool_and_of_the_scsi_controller() {
+    let mut spec = fixtures::spec();
+    spec.cpu.cores = 2;
+    spec.iothreads.count = 3;
+    spec.disks = vec![
+        disk(0, "pooled", Bus::Virtio),
+        disk(1, "own", Bus::Virtio),
+        disk(2, "scsi", Bus::Scsi),
+        disk(3, "scsi-too", Bus::Scsi),
+    ];
+    spec.disks[0].iothreads = vec![1, 2];
+    spec.disks[1].iothreads = vec![2];
+    spec.disks[3].iothreads = vec![3];
+    let storage = fixtures::storage(&spec);
+    golden("iothreads", &spec, storage, Accel::Kvm);
 }
 
 fn address(text: &str) -> Option<PciAddress> {
@@ -135,6 +176,8 @@ fn nics() {
         nic(4, "realtek", NicModel::Rtl8139),
         nic(5, "fixed", NicModel::Virtio),
         nic(6, "onboard", NicModel::Virtio),
+        nic(7, "ne", NicModel::Ne2kPci),
+        nic(8, "amd", NicModel::Pcnet),
     ];
     spec.nics[0].queues = 4;
     spec.nics[1].boot_order = Some(1);

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::cpu_flags::flags;
 use super::resources::{amount, request_within_limit};
 use super::text::is_option_word;
-use super::{choose, given};
+use super::{choose, given, pinning};
 use crate::quantity::Quantity;
 use crate::spec::cpu::{Cpu, CpuFeature, CpuModel, FeaturePolicy};
 use crate::vmi::findings::Findings;
@@ -41,12 +41,35 @@ pub(super) fn cpu(vmi: &Vmi, out: &mut Findings) -> Cpu {
     }
     let flags = flags(vmi, out);
     features.extend(flags.into_iter().filter(|flag| !named.contains(&flag.name)));
-    Cpu {
+    let asked = Cpu {
         sockets,
         cores,
         threads,
+        max_sockets: max_sockets(written, sockets, out),
         model,
         features,
+        ..Cpu::default()
+    };
+    pinning::pinning(vmi, asked, out)
+}
+
+/// Go's JSON leaves zero out: it is an absent one.
+fn max_sockets(written: &mirror::Cpu, sockets: u32, out: &mut Findings) -> u32 {
+    let at = Path::of("spec.domain.cpu.maxSockets");
+    match written.max_sockets {
+        None | Some(0) => sockets,
+        Some(most) if most < sockets => {
+            out.refuse(
+                &at,
+                format!("`{most}` are fewer than the `{sockets}` that the guest starts with"),
+                "raise it, or leave it out",
+            );
+            sockets
+        }
+        Some(most) => {
+            out.notice(&at, "room for vCPU hotplug, which this version does not have: the guest starts with `sockets` and keeps them");
+            most
+        }
     }
 }
 

@@ -134,6 +134,7 @@ fn one(
         serial: serial(written, target.bus, &path.key("serial"), out),
         boot_order: taken.boot_order(written.boot_order, &path.key("bootOrder"), out),
         error_policy: error_policy(written, &path, out),
+        iothreads: Vec::new(),
         pci_address: target.pci_address,
         // A refused source has had its say; what is wrong with the rest is found first.
         source: source?,

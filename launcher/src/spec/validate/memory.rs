@@ -1,13 +1,15 @@
 //! Guest RAM.
 
-use hugepages::Bytes;
+use hugepages::{Bytes, PageSize};
 
+use super::given;
 use super::resources::{request_within_limit, size};
 use crate::quantity::Quantity;
 use crate::spec::memory::Memory;
 use crate::vmi::findings::Findings;
 use crate::vmi::mirror::Vmi;
 use crate::vmi::path::Path;
+use crate::vmi::shortened;
 
 /// Below this no firmware starts.
 const LEAST: Bytes = Bytes(4 << 20);
@@ -21,10 +23,15 @@ pub(super) fn memory(vmi: &Vmi, out: &mut Findings) -> Memory {
         Quantity::value,
         out,
     );
+    let hugepages = page_size(vmi, out);
     let guest = match wanted(vmi) {
         Some((quantity, at)) => {
             within_limit(quantity, limit, &at, out);
-            size(quantity, LEAST, &at, out).map(|bytes| whole_mebibytes(bytes, quantity, &at, out))
+            let bytes = size(quantity, LEAST, &at, out);
+            match hugepages {
+                Some(page) => bytes.map(|bytes| whole_pages(bytes, page, &at, out)),
+                None => bytes.map(|bytes| whole_mebibytes(bytes, quantity, &at, out)),
+            }
         }
         None => {
             missing(out);
@@ -33,6 +40,12 @@ pub(super) fn memory(vmi: &Vmi, out: &mut Findings) -> Memory {
     };
     Memory {
         guest: guest.unwrap_or(LEAST),
+        hugepages,
+        memfd: vmi
+            .metadata
+            .annotations
+            .get("kubevirt.io/memfd")
+            .is_none_or(|value| value != "false"),
         free_page_reporting: !is_reporting_disabled(vmi),
     }
 }
@@ -93,6 +106,48 @@ fn within_limit(guest: &Quantity, limit: Option<&Quantity>, at: &Path, out: &mut
             "raise `spec.domain.resources.limits.memory` above it: QEMU itself needs some as well",
         );
     }
+}
+
+fn page_size(vmi: &Vmi, out: &mut Findings) -> Option<PageSize> {
+    let at = Path::of("spec.domain.memory.hugepages.pageSize");
+    let hint = "give a size that the hosts have, such as `2Mi` or `1Gi`";
+    let Some(text) = given(&vmi.spec.domain.memory.hugepages.as_ref()?.page_size) else {
+        out.refuse(&at, "it is missing", hint);
+        return None;
+    };
+    let size = text
+        .parse::<Quantity>()
+        .ok()
+        .and_then(|quantity| quantity.to_bytes().ok());
+    let size = size.and_then(|bytes| bytes.to_string().parse().ok());
+    if size.is_none() {
+        out.refuse(
+            &at,
+            format!("`{}` is not the size of a huge page", shortened(text)),
+            hint,
+        );
+    }
+    size
+}
+
+fn whole_pages(bytes: Bytes, page: PageSize, at: &Path, out: &mut Findings) -> Bytes {
+    if page.count(bytes).is_none() {
+        let (more, fewer) = (
+            Bytes(bytes.0.next_multiple_of(page.0.0)),
+            Bytes(bytes.0 - bytes.0 % page.0.0),
+        );
+        let hint = if fewer == Bytes(0) {
+            format!("give `{more}`, or smaller pages")
+        } else {
+            format!("give `{fewer}` or `{more}`")
+        };
+        out.refuse(
+            at,
+            format!("`{bytes}` is not a whole number of pages of `{page}`"),
+            hint,
+        );
+    }
+    bytes
 }
 
 /// The machine's memory is made of whole MiB: `1024M` gets the next.

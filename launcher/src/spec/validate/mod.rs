@@ -15,11 +15,15 @@ mod disks;
 mod firmware;
 mod hyperv;
 mod identity;
+mod iothreads;
 mod lifecycle;
 mod memory;
 mod networks;
 mod nic_status;
 mod nics;
+mod pinning;
+mod placing;
+mod realtime;
 mod resources;
 mod text;
 mod unique;
@@ -48,7 +52,9 @@ impl Spec {
         let cpu = cpu::cpu(vmi, out);
         let memory = memory::memory(vmi, out);
         let firmware = firmware::firmware(vmi, out);
-        let disks = disks::disks(&vmi.spec, &mut taken, out);
+        let placement = placing::placing(&vmi.metadata, out);
+        let mut disks = disks::disks(&vmi.spec, &mut taken, out);
+        let iothreads = iothreads::iothreads(&vmi.spec, &cpu, &mut disks, out);
         let nics = nics::nics(vmi, cpu.vcpus(), &mut taken, out);
         let devices = devices::devices(&vmi.spec.domain.devices, out);
         let lifecycle = lifecycle::lifecycle(&vmi.spec, out);
@@ -58,6 +64,8 @@ impl Spec {
             cpu,
             memory,
             firmware,
+            placement,
+            iothreads,
             disks,
             nics,
             devices,

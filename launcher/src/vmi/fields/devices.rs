@@ -85,17 +85,13 @@ pub(super) const GROUPS: &[Group] = &[
             "serial",
             "bootOrder",
             "errorPolicy",
+            "dedicatedIOThread",
         ],
         refused: &[
             present(
                 "lun",
                 "SCSI passthrough is not supported by this version",
                 "use `disk: {bus: scsi}`",
-            ),
-            filled(
-                "dedicatedIOThread",
-                "I/O threads are not supported by this version",
-                "remove it: the disk is then served by QEMU's main loop",
             ),
             filled(
                 "blockSize",

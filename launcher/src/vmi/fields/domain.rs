@@ -2,9 +2,6 @@
 
 use super::{Group, filled, present};
 
-const SHARED_CPUS: &str = "remove it: the vCPUs then share the pod's CPUs";
-const ORDINARY_THREADS: &str = "remove it: disks are then served by QEMU's main loop";
-
 pub(super) const GROUPS: &[Group] = &[
     Group {
         honoured: &[
@@ -18,53 +15,28 @@ pub(super) const GROUPS: &[Group] = &[
             "features",
             "devices",
             "rebootPolicy",
+            "ioThreadsPolicy",
+            "ioThreads",
         ],
-        refused: &[
-            filled(
-                "ioThreadsPolicy",
-                "I/O threads are not supported by this version",
-                ORDINARY_THREADS,
-            ),
-            filled(
-                "ioThreads",
-                "I/O threads are not supported by this version",
-                ORDINARY_THREADS,
-            ),
-            filled(
-                "launchSecurity",
-                "encrypted guests (SEV, SNP, TDX) are not supported by this version",
-                "remove it if the guest need not be protected from its host",
-            ),
-        ],
+        refused: &[filled(
+            "launchSecurity",
+            "encrypted guests (SEV, SNP, TDX) are not supported by this version",
+            "remove it if the guest need not be protected from its host",
+        )],
         ..Group::at("spec.domain")
     },
     Group {
-        honoured: &["sockets", "cores", "threads", "model", "features"],
-        headroom: &[(
+        honoured: &[
+            "sockets",
+            "cores",
+            "threads",
             "maxSockets",
-            "room for vCPU hotplug, which this version does not have: the guest starts with `sockets` and keeps them",
-        )],
-        refused: &[
-            filled(
-                "dedicatedCpuPlacement",
-                "vCPUs on CPUs of their own are not supported by this version",
-                SHARED_CPUS,
-            ),
-            filled(
-                "isolateEmulatorThread",
-                "a CPU of its own for the emulator is not supported by this version",
-                SHARED_CPUS,
-            ),
-            present(
-                "numa",
-                "a guest NUMA topology is not supported by this version",
-                "remove it: the guest sees one node",
-            ),
-            present(
-                "realtime",
-                "real-time scheduling of vCPUs is not supported by this version",
-                SHARED_CPUS,
-            ),
+            "model",
+            "features",
+            "dedicatedCpuPlacement",
+            "isolateEmulatorThread",
+            "numa",
+            "realtime",
         ],
         ..Group::at("spec.domain.cpu")
     },
@@ -73,18 +45,30 @@ pub(super) const GROUPS: &[Group] = &[
         ..Group::at("spec.domain.cpu.features[]")
     },
     Group {
-        honoured: &["guest"],
+        honoured: &["guestMappingPassthrough"],
+        ..Group::at("spec.domain.cpu.numa")
+    },
+    Group::at("spec.domain.cpu.numa.guestMappingPassthrough"),
+    Group {
+        honoured: &["mask"],
+        ..Group::at("spec.domain.cpu.realtime")
+    },
+    Group {
+        honoured: &["supplementalPoolThreadCount"],
+        ..Group::at("spec.domain.ioThreads")
+    },
+    Group {
+        honoured: &["guest", "hugepages"],
         pod: &["reservedOverhead"],
         headroom: &[(
             "maxGuest",
             "room for memory hotplug, which this version does not have: the guest starts with `guest` and keeps it",
         )],
-        refused: &[present(
-            "hugepages",
-            "huge pages are not supported by this version",
-            "remove it: the guest's memory then comes from ordinary pages",
-        )],
         ..Group::at("spec.domain.memory")
+    },
+    Group {
+        honoured: &["pageSize"],
+        ..Group::at("spec.domain.memory.hugepages")
     },
     Group {
         honoured: &["requests", "limits"],

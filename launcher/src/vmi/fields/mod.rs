@@ -224,12 +224,9 @@ pub fn homes_of(name: &str) -> Vec<&'static str> {
 /// Fields inside objects that the mirror does not enter, which people put in the wrong place.
 const INSIDE: &[(&str, &str)] = &[
     ("spec.domain.firmware.bootloader.efi", "secureBoot"),
-    ("spec.domain.cpu.numa", "guestMappingPassthrough"),
-    ("spec.domain.memory.hugepages", "pageSize"),
     ("spec.domain.devices.disks[].blockSize", "custom"),
     ("spec.domain.devices.disks[].blockSize", "matchVolume"),
     ("spec.domain.devices.disks[].lun", "reservation"),
-    ("spec.domain.ioThreads", "supplementalPoolThreadCount"),
 ];
 
 #[cfg(test)]

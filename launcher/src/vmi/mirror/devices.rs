@@ -28,6 +28,8 @@ mirror! {
         pub serial: Option<String>,
         pub boot_order: Option<i64>,
         pub error_policy: Option<String>,
+        #[serde(rename = "dedicatedIOThread")]
+        pub dedicated_io_thread: Option<bool>,
     }
 
     pub struct DiskTarget {

@@ -13,14 +13,33 @@ mirror! {
         pub features: Features,
         pub devices: Devices,
         pub reboot_policy: Option<String>,
+        pub io_threads_policy: Option<String>,
+        pub io_threads: IoThreads,
     }
 
     pub struct Cpu {
         pub sockets: Option<u32>,
         pub cores: Option<u32>,
         pub threads: Option<u32>,
+        pub max_sockets: Option<u32>,
+        pub dedicated_cpu_placement: Option<bool>,
+        pub isolate_emulator_thread: Option<bool>,
+        pub numa: Numa,
+        pub realtime: Option<Realtime>,
         pub model: Option<String>,
         pub features: Vec<CpuFeature>,
+    }
+
+    pub struct Numa {
+        pub guest_mapping_passthrough: Option<Marker>,
+    }
+
+    pub struct Realtime {
+        pub mask: Option<String>,
+    }
+
+    pub struct IoThreads {
+        pub supplemental_pool_thread_count: Option<u32>,
     }
 
     pub struct CpuFeature {
@@ -30,6 +49,11 @@ mirror! {
 
     pub struct Memory {
         pub guest: Option<Quantity>,
+        pub hugepages: Option<HugePages>,
+    }
+
+    pub struct HugePages {
+        pub page_size: Option<String>,
     }
 
     pub struct Resources {

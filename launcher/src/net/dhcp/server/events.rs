@@ -8,7 +8,7 @@ use super::super::answer::Silence;
 use super::super::reply::{Reply, ReplyKind};
 use super::super::request::{Kind, Request};
 use crate::net::plan::DhcpPlan;
-use crate::net::service::{Names, Report};
+use crate::net::service::{Names, Report, Service};
 
 const NAMES: Names = Names {
     flood: "dhcp.flood",
@@ -24,28 +24,42 @@ pub(super) struct Events {
 impl Events {
     pub(super) fn new(link: &str) -> Self {
         Self {
-            report: Report::new(link, NAMES),
+            report: Report::new(Service::Dhcp, link, NAMES),
         }
     }
 
     pub(super) fn serving(&mut self, plan: &DhcpPlan) {
-        info!(event = "dhcp.serving", link = self.report.link, client = %plan.client, address = %plan.address, server = %plan.server);
+        let link = &self.report.link;
+        info!(
+            event = "dhcp.serving", link, client = %plan.client, address = %plan.address, server = %plan.server,
+            "dhcp: {} is for {} on {link}", plan.address, plan.client
+        );
     }
 
     pub(super) fn bad_search_domain(&mut self, domain: &str) {
-        warn!(event = "dhcp.search-domain-left-out", link = self.report.link, domain = ?domain);
+        warn!(
+            event = "dhcp.search-domain-left-out", link = self.report.link, domain = ?domain,
+            "dhcp: search domain {domain:?} has no form in DNS and is left out"
+        );
     }
 
     pub(super) fn replied(&mut self, now: Duration, reply: &Reply, request: &Request) {
-        let event = match (reply.kind, request.kind) {
-            (ReplyKind::Offer, _) => "dhcp.offered",
-            (ReplyKind::Ack, Kind::Inform) => "dhcp.informed",
-            (ReplyKind::Ack, _) => "dhcp.leased",
-            (ReplyKind::Nak, _) => "dhcp.refused",
+        let address = reply.yiaddr;
+        let (event, done) = match (reply.kind, request.kind) {
+            (ReplyKind::Offer, _) => ("dhcp.offered", format!("is offered {address}")),
+            (ReplyKind::Ack, Kind::Inform) => {
+                ("dhcp.informed", "is told its network's settings".to_owned())
+            }
+            (ReplyKind::Ack, _) => ("dhcp.leased", format!("has {address}")),
+            (ReplyKind::Nak, _) => ("dhcp.refused", "asked for a wrong address".to_owned()),
         };
         if let Some(left_out) = self.report.line(event, now) {
-            let to = reply.destination.socket_address();
-            info!(event, link = self.report.link, client = %reply.chaddr, address = %reply.yiaddr, %to, left_out);
+            let (to, link) = (reply.destination.socket_address(), &self.report.link);
+            let client = reply.chaddr;
+            info!(
+                event, link, %client, %address, %to, left_out,
+                "dhcp: {client} {done} on {link}"
+            );
         }
     }
 
@@ -60,11 +74,17 @@ impl Events {
         };
         let (link, client) = (&self.report.link, request.chaddr);
         match reason {
-            Silence::Released => info!(event, link, %client, address = %request.ciaddr, left_out),
+            Silence::Released => info!(
+                event, link, %client, address = %request.ciaddr, left_out,
+                "dhcp: {client} has given its address back on {link}"
+            ),
             // Somebody else on the link answers ARP for the guest's address: the guest stays without.
-            Silence::Declined => warn!(event, link, %client, left_out),
+            Silence::Declined => warn!(
+                event, link, %client, left_out,
+                "dhcp: {client} found its address in use by somebody else on {link}"
+            ),
             Silence::OtherClient | Silence::OtherServer => {
-                debug!(event, link, %client, %reason, left_out);
+                debug!(event, link, %client, %reason, left_out, "dhcp: silent to {client} on {link}: {reason}");
             }
         }
     }

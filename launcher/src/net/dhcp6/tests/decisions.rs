@@ -238,7 +238,7 @@ fn silence_has_its_reasons() {
     assert_eq!(decide(&plan(), &elsewhere), Outcome::Silence(OtherServer));
     // All but the last need a client's identifier.
     for kind in [SOLICIT, REQUEST, CONFIRM, RENEW, REBIND, RELEASE, DECLINE] {
-        let request = Request::parse(&datagram(kind, &[wish.clone()])).unwrap();
+        let request = Request::parse(&datagram(kind, std::slice::from_ref(&wish))).unwrap();
         assert_eq!(answer(&plan(), &request), None, "{kind}");
     }
 }

@@ -1,0 +1,133 @@
+//! What a run leaves in the VM's private directory for whoever asks later: its plan, and where everything was found.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::Serialize;
+
+use crate::plan::{LaunchPlan, VERSION};
+
+/// A record that cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The file.
+    #[error("cannot {what} `{path}`")]
+    Io {
+        /// `read` or `write`.
+        what: &'static str,
+        /// Which.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is no plan.
+    #[error("`{path}` is no plan of a VM")]
+    Garbled {
+        /// Which.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// It was written by a later program.
+    #[error("`{path}` is a plan of version `{version}`, and this program reads up to `{VERSION}`")]
+    Newer {
+        /// Which.
+        path: Utf8PathBuf,
+        /// Its version.
+        version: u32,
+    },
+}
+
+/// Writes the plan where [`read_plan`] finds it: the beginning of the VM's journal.
+pub fn write_plan(plan: &LaunchPlan) -> Result<(), RecordError> {
+    write(&plan.paths.plan(plan.uid), plan)
+}
+
+/// The plan of a VM, from its file.
+pub fn read_plan(path: &Utf8Path) -> Result<LaunchPlan, RecordError> {
+    let text = fs::read_to_string(path).map_err(|source| RecordError::Io {
+        what: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    let garbled = |source| RecordError::Garbled {
+        path: path.to_owned(),
+        source,
+    };
+    // First of all its version: the rest of a later one may have any shape.
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    let Versioned { version } = serde_json::from_str(&text).map_err(garbled)?;
+    if version > VERSION {
+        let path = path.to_owned();
+        return Err(RecordError::Newer { path, version });
+    }
+    serde_json::from_str(&text).map_err(garbled)
+}
+
+/// Writes a record for its owner alone: the whole of it is there, or what was there before. It need not outlive the
+/// machine, as the VM does not.
+pub fn write(path: &Utf8Path, record: &impl Serialize) -> Result<(), RecordError> {
+    let partial = Utf8PathBuf::from(format!("{path}.partial"));
+    let written = (|| {
+        let text = serde_json::to_vec(record)?;
+        // One that a killed run left may be a link by now.
+        match fs::remove_file(&partial) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&partial)?;
+        file.write_all(&text)?;
+        fs::rename(&partial, path)
+    })();
+    written.map_err(|source| RecordError::Io {
+        what: "write",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn path() -> (tempfile::TempDir, Utf8PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(folder.path().join("plan.json")).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn a_record_is_its_owners_and_replaces_the_one_before() {
+        let (_folder, path) = path();
+        write(&path, &1).unwrap();
+        write(&path, &2).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "2");
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let names = fs::read_dir(path.parent().unwrap()).unwrap().count();
+        assert_eq!(names, 1, "nothing partial is left");
+    }
+
+    #[test]
+    fn a_later_programs_plan_is_told_from_garbage() {
+        let (_folder, path) = path();
+        fs::write(&path, r#"{"version":9999,"argv":7}"#).unwrap();
+        let newer = read_plan(&path).unwrap_err();
+        assert!(matches!(newer, RecordError::Newer { version: 9999, .. }));
+        fs::write(&path, r#"{"version":1}"#).unwrap();
+        assert!(matches!(read_plan(&path), Err(RecordError::Garbled { .. })));
+    }
+}

@@ -1,0 +1,15 @@
+//! Cases that run inside an emulated node (`tests::node`), one file a subject. All that need the same node share a boot.
+
+use std::process::ExitCode;
+
+use tests::node::Case;
+
+mod facts;
+mod masquerade;
+
+/// In the order in which they run.
+const CASES: &[&[Case]] = &[facts::CASES, masquerade::CASES];
+
+fn main() -> ExitCode {
+    tests::node::suite::main(&CASES.concat())
+}

@@ -1,0 +1,64 @@
+//! A whole VM in a pod on the node, under KVM, its network proven both ways.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::Value;
+use tests::node::outside::Outside;
+use tests::node::pod::Pod;
+use tests::node::shape::DEFAULT;
+use tests::node::{Case, kernel, log};
+use tests::project;
+
+pub(crate) const CASES: &[Case] = &[Case {
+    name: "masquerade-on-kvm",
+    shape: &DEFAULT,
+    run: masquerade_on_kvm,
+}];
+
+fn masquerade_on_kvm() -> Result<()> {
+    let text = kernel::read(project().join("examples/masquerade.json"))?;
+    let vmi: Value = serde_json::from_str(&text)?;
+    let outside = Outside::listen()?;
+    // The product builds its network by itself: NET_ADMIN at the start, which falls before the guest runs.
+    let pod = Pod::new("masquerade").options([
+        "--cpus",
+        "4-5",
+        "--mems",
+        "1",
+        "--cpu-max",
+        "200000 100000",
+        "--memory",
+        "1073741824",
+        "--cap",
+        "net_admin",
+    ]);
+    let mut pod = pod.run(&vmi)?;
+    pod.started
+        .wait_for("guest: running", Duration::from_secs(60))?;
+    let qemu = pod.qemu()?;
+    let command = kernel::read(format!("/proc/{qemu}/cmdline"))?.replace('\0', " ");
+    log(&command);
+    for (process, pid) in [("PID 1", pod.pid1()?), ("QEMU", qemu)] {
+        for (field, wanted) in [
+            ("Uid", "107\t107\t107\t107"),
+            ("CapEff", "0000000000000000"),
+            ("Cpus_allowed_list", "4-5"),
+        ] {
+            let is = kernel::status(&pid.to_string(), field)?;
+            ensure!(
+                is == wanted,
+                "{process}'s `{field}` is `{is}` instead of `{wanted}`"
+            );
+        }
+    }
+    let fds = kernel::open_files(qemu)?;
+    for device in ["/dev/kvm", "/dev/net/tun", "/dev/vhost-net"] {
+        ensure!(
+            fds.iter().any(|fd| fd == device),
+            "QEMU has no {device} open: {fds:?}"
+        );
+    }
+    outside.prove(&mut pod)?;
+    pod.succeed(Duration::from_secs(60))
+}

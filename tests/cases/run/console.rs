@@ -1,0 +1,74 @@
+//! The guest's serial console on a terminal, on a pipe, and not at all.
+
+use std::io::Write;
+
+use anyhow::Result;
+use nix::sys::termios::{LocalFlags, tcgetattr};
+use tests::process::{Started, Stream};
+use tests::run::{BOOT, Launch, Run, SOON, ask, vmi};
+use tests::world::World;
+
+const LEAVE: &[u8] = b"\x1d";
+const INTERRUPT: &[u8] = b"\x03";
+
+#[test]
+fn a_terminal_types_into_the_guest_leaves_it_and_interrupts_it() -> Result<()> {
+    let world = World::enter()?;
+    // The terminal's foreground, so that ^C becomes a signal.
+    let launch = Launch::through("setsid", &["--ctty", "--wait"]);
+    let file = world.path().join("vmi.json");
+    std::fs::write(&file, vmi(&[("mode", "serve")]).to_string())?;
+    let mut command = launch.args(&["--vmi", file.as_str()]).command();
+    let (started, mut keys) = Started::on_terminal(&mut command)?;
+    let mut run = Run::from(started);
+    let cooked = |keys: &std::fs::File| -> Result<bool> {
+        let flags = tcgetattr(keys)?.local_flags;
+        Ok(flags.contains(LocalFlags::ICANON | LocalFlags::ISIG))
+    };
+    run.wait_for("Ctrl-] leaves", SOON)?;
+    run.wait_for("demo: shell", BOOT)?;
+    assert!(!cooked(&keys)?, "every key is the guest's");
+    // What the shell echoes of the line differs from what it prints.
+    keys.write_all(b"echo typed-$((40 + 2))\n")?;
+    run.wait_for("typed-42", SOON)?;
+    keys.write_all(LEAVE)?;
+    run.wait_for("the guest runs on", SOON)?;
+    assert!(cooked(&keys)?, "the terminal is as it was");
+    let answer = ask(run.address()?, 8080, "still-there")?;
+    assert_eq!(answer, "demo-guest masquerade still-there");
+    keys.write_all(INTERRUPT)?;
+    assert_eq!(run.code()?, Some(0), "{:#?}", run.seen());
+    let stairs = run.seen().iter().find(|line| line.contains("\u{1b}[K"));
+    assert_eq!(stairs, None, "a step that is not long has no progress line");
+    world.is_clean(SOON)
+}
+
+#[test]
+fn a_flood_on_the_console_is_bounded_and_does_not_reach_who_wants_none() -> Result<()> {
+    let world = World::enter()?;
+    let mut run = Launch::of(&vmi(&[("mode", "flood-console")]))
+        .args(&["--no-console"])
+        .start()?;
+    run.wait_for("guest: running", SOON)?;
+    let log = || {
+        let mut all = world.runs().into_iter();
+        let private = all.find_map(|run| std::fs::read_dir(run.join("private")).ok());
+        private.and_then(|mut vms| Some(vms.next()?.ok()?.path().join("virt-serial0-log")))
+    };
+    let log = log().expect("there is a console log");
+    // It was cut at least once, and QEMU went on.
+    let older = log.with_extension("1");
+    tests::pod::until(BOOT, || {
+        anyhow::ensure!(older.exists(), "{} is not there", older.display());
+        Ok(())
+    })?;
+    let most = 8 << 20;
+    for part in [&log, &older] {
+        let length = std::fs::metadata(part)?.len();
+        assert!(length < most, "{} has {length} bytes", part.display());
+    }
+    run.signal(nix::sys::signal::Signal::SIGTERM)?;
+    assert_eq!(run.code()?, Some(0), "{:#?}", run.seen());
+    assert_eq!(run.said(Stream::Out).next(), None);
+    world.is_clean(SOON)
+}

@@ -1,0 +1,117 @@
+//! The machine's pools of huge pages, for one test at a time, and left as they were found.
+
+use std::fs::File;
+use std::time::Duration;
+
+use camino::Utf8Path;
+use hugepages::{Grown, Growth, PageSize, Pool};
+use numa::{HostRoot, NodeId};
+
+/// Where what tests grow is written down. A test that was killed is cleaned up after by the next one.
+const STATE: &str = "/run/virt-launcher-tests/pools";
+/// Held by the one test that uses pools, of all checkouts on this machine.
+const LOCK: &str = "/run/virt-launcher-tests/pools.lock";
+
+/// The pools of node 0. Dropping it shrinks what it grew, whatever the outcome.
+#[derive(Debug)]
+pub struct Held {
+    before: Vec<Pool>,
+    grown: Vec<Grown>,
+    _lock: File,
+}
+
+/// What the machine has now.
+///
+/// # Panics
+/// When it cannot be read.
+pub fn now() -> Vec<Pool> {
+    hugepages::pools(&HostRoot::default()).expect("the machine's pools")
+}
+
+impl Held {
+    /// Waits until no other test uses pools.
+    ///
+    /// # Panics
+    /// When the caller is not root.
+    pub fn hold() -> Self {
+        crate::need::root();
+        let folder = Utf8Path::new(LOCK).parent().expect("a folder");
+        std::fs::create_dir_all(folder).expect("a folder in /run");
+        let lock = File::create(LOCK).expect("a lock in /run");
+        lock.lock().expect("the lock of the pools");
+        hugepages::recover(&HostRoot::default(), STATE.into())
+            .expect("what killed tests grew shrinks back");
+        Self {
+            before: now(),
+            grown: Vec::new(),
+            _lock: lock,
+        }
+    }
+
+    /// Adds free pages to node 0's pool.
+    ///
+    /// # Panics
+    /// When the machine has too little memory in one piece.
+    pub fn add(&mut self, size: PageSize, pages: u64) {
+        let growth = Growth {
+            node: NodeId(0),
+            size,
+            pages,
+        };
+        match hugepages::grow(&HostRoot::default(), STATE.into(), &[growth]) {
+            Ok(grown) => self.grown.push(grown),
+            Err(error) => panic!("this test needs `{pages}` huge pages of `{size}`: {error}"),
+        }
+    }
+
+    /// What the machine had when this began.
+    pub fn before(&self) -> &[Pool] {
+        &self.before
+    }
+
+    /// Shrinks what was grown, in use or not.
+    ///
+    /// # Panics
+    /// When that cannot be done.
+    pub fn shrink(&mut self) {
+        for grown in self.grown.drain(..) {
+            grown.shrink().expect("the pools shrink back");
+        }
+    }
+
+    /// Shrinks what was grown, and sees that pools and free pages are as before.
+    ///
+    /// # Panics
+    /// When they are not.
+    pub fn release(mut self) {
+        self.shrink();
+        assert_eq!(now(), self.before);
+    }
+
+    /// Waits until as many pages of `size` are free on node 0: the kernel takes a moment to free a process's memory.
+    ///
+    /// # Panics
+    /// When that never comes.
+    pub fn wait_for_free(&self, size: PageSize, pages: u64) {
+        for _ in 0..500 {
+            if free(size) == pages {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("`{}` pages of `{size}` are free, not `{pages}`", free(size));
+    }
+}
+
+/// Free pages of `size` on node 0.
+///
+/// # Panics
+/// When the machine has no such pool.
+pub fn free(size: PageSize) -> u64 {
+    let pools = now();
+    let pool = pools
+        .iter()
+        .find(|pool| (pool.node, pool.size) == (NodeId(0), size));
+    pool.unwrap_or_else(|| panic!("this test needs a pool of pages of `{size}`"))
+        .free
+}

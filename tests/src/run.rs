@@ -1,0 +1,219 @@
+//! One `virt-launcher run` of the demo guest, from the outside.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, TcpListener, TcpStream};
+use std::ops::{Deref, DerefMut};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use camino::Utf8PathBuf;
+use serde_json::{Value, json};
+
+use crate::pod::Pod;
+use crate::process::Started;
+use crate::{binary, guest, project};
+
+/// From nothing to a guest that is ready: some ten times what an emulated one takes. Only ends a hang.
+pub const BOOT: Duration = Duration::from_secs(150);
+/// For what takes no guest.
+pub const SOON: Duration = Duration::from_secs(40);
+/// For one line of one connection.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// The masquerade example, whose guest gets these orders instead of its own.
+pub fn vmi(orders: &[(&str, &str)]) -> Value {
+    let text = std::fs::read_to_string(project().join("examples/masquerade.json"));
+    let mut vmi: Value =
+        serde_json::from_str(&text.expect("the example is there")).expect("the example is JSON");
+    vmi["spec"]["volumes"][1]["cloudInitNoCloud"]["userData"] = guest::user_data(orders).into();
+    vmi
+}
+
+/// A VMI without disks, NIC and console, whose guest never runs unless asked: for what needs a QEMU and no guest.
+pub fn paused_vmi() -> Value {
+    json!({
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachineInstance",
+        "metadata": {"name": "paused"},
+        "spec": {
+            "startStrategy": "Paused",
+            "domain": {"memory": {"guest": "64Mi"}, "devices": {"autoattachPodInterface": false}},
+        },
+    })
+}
+
+/// What to run.
+#[derive(Debug)]
+pub struct Launch {
+    command: Command,
+    vmi: Option<String>,
+}
+
+impl Launch {
+    /// `virt-launcher run` on emulation, with the demo guest's kernel, and nothing else.
+    pub fn plain() -> Self {
+        Self::without_emulation().args(&["--allow-emulation"])
+    }
+
+    /// As [`Self::plain`], on KVM or not at all.
+    pub fn without_emulation() -> Self {
+        Self::by(Command::new(binary::virt_launcher()))
+    }
+
+    /// As [`Self::plain`], through a program such as `setsid`, which ends in its arguments.
+    pub fn through(program: &str, args: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(args).arg(binary::virt_launcher());
+        Self::by(command).args(&["--allow-emulation"])
+    }
+
+    fn by(mut command: Command) -> Self {
+        command
+            .args(["run", "--kernel-boot-dir"])
+            .arg(guest::kernel_boot_dir())
+            .env_remove("VIRT_LAUNCHER_LOG")
+            .env_remove("VIRT_LAUNCHER_LOG_FORMAT")
+            .env_remove("STANDALONE_VMI")
+            .stdin(Stdio::null());
+        Self { command, vmi: None }
+    }
+
+    /// `virt-launcher run` of this VMI, from standard input.
+    pub fn of(vmi: &Value) -> Self {
+        Self::plain().vmi(vmi)
+    }
+
+    /// With this VMI, from standard input.
+    #[must_use]
+    pub fn vmi(mut self, vmi: &Value) -> Self {
+        self.vmi = Some(vmi.to_string());
+        self.args(&["--vmi", "-"])
+    }
+
+    /// More options.
+    #[must_use]
+    pub fn args(mut self, args: &[&str]) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    /// A variable in its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Starts it.
+    pub fn start(mut self) -> Result<Run> {
+        if self.vmi.is_some() {
+            self.command.stdin(Stdio::piped());
+        }
+        let mut started = Started::start(&mut self.command)?;
+        if let (Some(text), Some(mut stdin)) = (self.vmi, started.child().stdin.take()) {
+            stdin.write_all(text.as_bytes())?;
+        }
+        Ok(Run { started })
+    }
+
+    /// Runs it to its end: the exit code and every line.
+    pub fn finish(self) -> Result<(Option<i32>, String)> {
+        let mut run = self.start()?;
+        let status = run.finish(SOON)?;
+        Ok((status.code(), run.seen().join("\n")))
+    }
+
+    /// The command, to be started otherwise.
+    pub fn command(self) -> Command {
+        self.command
+    }
+}
+
+/// A run under way. Dropping it kills the outer process, and with it the pod.
+#[derive(Debug)]
+pub struct Run {
+    started: Started,
+}
+
+impl Deref for Run {
+    type Target = Started;
+
+    fn deref(&self) -> &Started {
+        &self.started
+    }
+}
+
+impl DerefMut for Run {
+    fn deref_mut(&mut self) -> &mut Started {
+        &mut self.started
+    }
+}
+
+impl From<Started> for Run {
+    fn from(started: Started) -> Self {
+        Self { started }
+    }
+}
+
+impl Run {
+    /// Waits until the demo guest has shown everything and serves.
+    pub fn ready(&mut self) -> Result<()> {
+        self.wait_for("demo: ready", BOOT).map(drop)
+    }
+
+    /// Its pod; QEMU must have been started.
+    pub fn pod(&mut self) -> Result<Pod> {
+        Pod::of(self.child().id())
+    }
+
+    /// The pod's address, out of the first step's line.
+    pub fn address(&self) -> Result<IpAddr> {
+        let line = self.seen().iter().find_map(|line| line.split_once("pod "));
+        let (_, rest) = line.context("no line tells the pod's address")?;
+        Ok(rest.split([' ', '"']).next().unwrap_or_default().parse()?)
+    }
+
+    /// Exit code, once it has ended by itself.
+    pub fn code(&mut self) -> Result<Option<i32>> {
+        Ok(self.finish(BOOT)?.code())
+    }
+
+    /// A socket of the VM in the run's directory, as the machine sees it.
+    pub fn socket(&mut self, name: &str) -> Result<UnixStream> {
+        let pod = self.pod()?;
+        let private = format!("/proc/{}/root/run/kubevirt-private", pod.init.pid);
+        for entry in std::fs::read_dir(private)? {
+            let path = Utf8PathBuf::try_from(entry?.path())?.join(name);
+            if path.exists() {
+                return UnixStream::connect(&path).with_context(|| format!("cannot use `{path}`"));
+            }
+        }
+        anyhow::bail!("there is no socket `{name}`")
+    }
+}
+
+/// Waits for the demo guest at a server outside, and answers it with `word`. The answer is whom it came from.
+pub fn be_reached(server: &TcpListener, word: &str) -> Result<IpAddr> {
+    let (stream, peer) = server.accept()?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    let mut greeting = String::new();
+    BufReader::new(&stream).read_line(&mut greeting)?;
+    ensure!(
+        greeting.starts_with("demo-guest"),
+        "{peer} said `{greeting}`"
+    );
+    writeln!(&stream, "{word}")?;
+    Ok(peer.ip())
+}
+
+/// Says `word` to a port and returns the line that comes back.
+pub fn ask(address: IpAddr, port: u16, word: &str) -> Result<String> {
+    let stream = TcpStream::connect_timeout(&(address, port).into(), ANSWER)?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    writeln!(&stream, "{word}")?;
+    let mut answer = String::new();
+    BufReader::new(&stream).read_line(&mut answer)?;
+    Ok(answer.trim_end().to_owned())
+}
