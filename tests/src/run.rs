@@ -3,12 +3,14 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::ops::{Deref, DerefMut};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use camino::Utf8PathBuf;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
 
 use crate::pod::Pod;
@@ -163,6 +165,11 @@ impl Run {
         self.wait_for("demo: ready", BOOT).map(drop)
     }
 
+    /// Waits until the demo guest's shell listens; what is typed before is lost.
+    pub fn shell(&mut self) -> Result<()> {
+        self.wait_for("list of built-in commands", BOOT).map(drop)
+    }
+
     /// Its pod; QEMU must have been started.
     pub fn pod(&mut self) -> Result<Pod> {
         Pod::of(self.child().id())
@@ -196,6 +203,9 @@ impl Run {
 
 /// Waits for the demo guest at a server outside, and answers it with `word`. The answer is whom it came from.
 pub fn be_reached(server: &TcpListener, word: &str) -> Result<IpAddr> {
+    let mut call = [PollFd::new(server.as_fd(), PollFlags::POLLIN)];
+    let ready = poll(&mut call, PollTimeout::try_from(BOOT)?)?;
+    ensure!(ready == 1, "nobody called in {BOOT:?}");
     let (stream, peer) = server.accept()?;
     stream.set_read_timeout(Some(ANSWER))?;
     let mut greeting = String::new();

@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 
 use numa::HostRoot;
 use qmp::Session;
-use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::account::{images_made, networks};
 use super::files::{self, FilesError};
 use super::fill::{Fill, FillError};
-use super::records::{self, RecordError};
+use super::finish::finish;
+use super::progress::watched;
+use super::records::RecordError;
 use super::serve::Servers;
 use super::threads::{self, PlaceError};
+use super::told::{images_made, networks};
 use crate::net::error::NetError;
 use crate::net::service::ServiceError;
 use crate::net::setup::{self, NetworkUp};
@@ -21,15 +22,13 @@ use crate::plan::LaunchPlan;
 use crate::privileges::{self, PrivilegeError};
 use crate::qemu;
 use crate::storage::PrepareError;
-use crate::storage::prepare::{Prepared, prepare};
+use crate::storage::prepare::prepare;
 use crate::supervise::channel::{Pid1, Pid1Error};
 use crate::supervise::outcome::ExitCode;
-use crate::verify::Identity;
+use crate::supervise::state_dir::StateError;
 
 /// QEMU greets within 50 ms, after the last page that it fills; a machine that swaps takes longer.
 const GREETING: Duration = Duration::from_secs(60);
-/// Any other answer of the monitor.
-const ANSWER: Duration = Duration::from_secs(20);
 
 /// A launch that failed. What was done is undone.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +36,9 @@ pub enum LaunchError {
     /// Images.
     #[error("cannot prepare the VM's disks")]
     Storage(#[source] PrepareError),
+    /// The plan is kept before anything is done.
+    #[error("cannot keep the VM's state")]
+    State(#[from] StateError),
     /// Files for QEMU.
     #[error(transparent)]
     Files(#[from] FilesError),
@@ -88,12 +90,27 @@ pub enum LaunchError {
 }
 
 impl LaunchError {
-    /// What the process says to whoever started it.
+    /// Who has to do something about it.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Fill(_) | Self::Placement(_) => ExitCode::Refused,
-            _ => ExitCode::QemuFailed,
+            Self::Storage(_) | Self::Fill(_) | Self::Placement(_) => ExitCode::Refused,
+            Self::Files(_) | Self::Network(_) | Self::NotAsPlanned(_) | Self::Serve(_) => {
+                ExitCode::HostUnfit
+            }
+            Self::NotSpawned { .. } | Self::Monitor(_) | Self::Command { .. } => {
+                ExitCode::QemuFailed
+            }
+            Self::Pid1(_)
+            | Self::Privileges(_)
+            | Self::State(_)
+            | Self::Record(_)
+            | Self::Thread(_) => ExitCode::Bug,
         }
+    }
+
+    /// Whether this is how the launch noticed that QEMU had ended: then QEMU's own last words say more.
+    pub fn is_echo_of_exit(&self) -> bool {
+        matches!(self, Self::Monitor(_) | Self::Command { .. })
     }
 }
 
@@ -108,8 +125,6 @@ pub struct Launched {
     pub servers: Servers,
     /// QEMU, in the pod's PID namespace.
     pub qemu: i32,
-    /// Its threads, where they were placed.
-    pub threads: Option<Identity>,
 }
 
 /// PID 1's answer to the spawn request, passed on by whoever listens to PID 1.
@@ -130,7 +145,9 @@ pub async fn launch(
         move || prepare(&storage)
     });
     let taps = setup::open_taps(&plan.network).map_err(LaunchError::Network);
-    let images = images.await?.map_err(LaunchError::Storage)?;
+    let images = watched("storage", images)
+        .await?
+        .map_err(LaunchError::Storage)?;
     let mut launch = Launch {
         plan,
         started,
@@ -175,7 +192,6 @@ impl Launch<'_> {
         let plan = self.plan;
         let request = qemu::spawn_request(plan);
         let files = files::open(plan, &taps)?;
-        records::write_plan(plan)?;
         let fill = Fill::prepare(&plan.placement, &HostRoot::default())?;
         asked();
         pid1.spawn(&request, &files)?;
@@ -199,8 +215,7 @@ impl Launch<'_> {
         network??;
         // QEMU holds them now; until then the taps must not vanish under the bridge.
         drop(taps);
-        // Ports below 1024 and raw sockets need privileges that are about to fall.
-        let servers = Servers::bind(&plan.network).map_err(LaunchError::Serve)?;
+        let servers = self.bind_servers(pid1)?;
         tracing::info!(
             event = "network-ready",
             ms = network_ms,
@@ -219,35 +234,13 @@ impl Launch<'_> {
             false => None,
         };
         self.drop_privileges(pid)?;
-        self.finish_machine(&session).await?;
-        if let Some(identity) = &threads {
-            let report = threads::confirm(pid, identity, plan)?;
-            records::write(&plan.paths.placement(plan.uid), &report)?;
-        }
-        if plan.lifecycle.start_paused {
-            tracing::info!(
-                event = "guest-paused",
-                ms = ms(self.started),
-                "guest: left paused as asked"
-            );
-        } else {
-            let continued = session.execute_raw("cont", json!({}), ANSWER).await;
-            continued.map_err(|source| LaunchError::Command {
-                command: "cont".to_owned(),
-                source,
-            })?;
-            tracing::info!(
-                event = "guest-running",
-                ms = ms(self.started),
-                "guest: running"
-            );
-        }
+        pid1.settled()?;
+        finish(plan, &session, pid, threads.as_ref(), self.started).await?;
         Ok(Launched {
             session,
             events,
             servers,
             qemu: pid,
-            threads,
         })
     }
 
@@ -264,7 +257,7 @@ impl Launch<'_> {
             .map_err(|_| gone())?
             .map_err(|reason| LaunchError::NotSpawned { reason })?;
         let session = match fill {
-            None => self.connect(GREETING).await,
+            None => watched("qemu", self.connect(GREETING)).await,
             Some(fill) => self.filled(fill).await,
         }?;
         let events = session
@@ -309,8 +302,19 @@ impl Launch<'_> {
         }
     }
 
+    /// Ports below 1024 and raw sockets need privileges that are about to fall: PID 1 keeps the sockets for supervisors to
+    /// come.
+    fn bind_servers(&self, pid1: &Pid1) -> Result<Servers, LaunchError> {
+        let servers = Servers::bind(&self.plan.network).map_err(LaunchError::Serve)?;
+        for (name, socket) in servers.sockets() {
+            pid1.keep(&name, socket)?;
+        }
+        Ok(servers)
+    }
+
     /// The guest has not run yet: from here on nothing around it can do more than it can.
     fn drop_privileges(&self, qemu: i32) -> Result<(), LaunchError> {
+        let started = Instant::now();
         privileges::drop_all()?;
         let processes = [
             ("PID 1", 1),
@@ -322,22 +326,9 @@ impl Launch<'_> {
         }
         tracing::info!(
             event = "privileges-dropped",
+            ms = ms(started),
             "privileges: none left in PID 1, supervisor and QEMU"
         );
-        Ok(())
-    }
-
-    /// What QEMU takes only over QMP, while the guest stands still.
-    async fn finish_machine(&self, session: &Session) -> Result<(), LaunchError> {
-        for step in &self.plan.before_cont {
-            let done = session
-                .execute_raw(&step.execute, step.arguments.clone(), ANSWER)
-                .await;
-            done.map_err(|source| LaunchError::Command {
-                command: step.execute.clone(),
-                source,
-            })?;
-        }
         Ok(())
     }
 
@@ -376,6 +367,6 @@ async fn timed<T>(work: impl Future<Output = T>) -> (f64, T) {
     (ms(started), value)
 }
 
-fn ms(since: Instant) -> f64 {
+pub(super) fn ms(since: Instant) -> f64 {
     crate::local::outer::millis(since)
 }

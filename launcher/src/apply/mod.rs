@@ -10,10 +10,12 @@
 //! Before QEMU's exec stands only what its argv needs; the network is built beside QEMU's own start. Each step has
 //! its undo, and a failure undoes all that was done before it is reported.
 
-mod account;
 pub mod files;
 pub mod fill;
+pub mod finish;
 pub mod launch;
+pub mod progress;
 pub mod records;
 pub mod serve;
 pub mod threads;
+mod told;

@@ -3,9 +3,13 @@
 //! The sockets take privileges and are made before these fall; serving takes none. A server that ends never touches the
 //! guest, which keeps what it was told.
 
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
 use crate::net::plan::{Ipv6Plan, NetworkPlan};
 use crate::net::service::ServiceError;
 use crate::net::{dhcp, dhcp6, ra};
+use crate::supervise::kept;
 
 /// Bound and not serving yet.
 #[derive(Debug, Default)]
@@ -33,6 +37,41 @@ impl Servers {
             }
         }
         Ok(servers)
+    }
+
+    /// The sockets that an earlier supervisor made, taken out of what was kept; none was where its start broke off before.
+    pub fn resume(plan: &NetworkPlan, kept: &mut BTreeMap<String, OwnedFd>) -> Self {
+        let mut servers = Self::default();
+        let mut take = |name: String| kept.remove(&name);
+        for nic in &plan.nics {
+            if let Some(lease) = &nic.dhcp
+                && let Some(socket) = take(kept::dhcp(&lease.link))
+            {
+                let server = dhcp::Server::from_fd(socket, lease.clone());
+                servers.dhcp.extend(server.inspect_err(ended).ok());
+            }
+            let Some(ipv6) = &nic.ipv6 else { continue };
+            if let Some(socket) = take(kept::dhcp6(&ipv6.link)) {
+                let server = dhcp6::Server::from_fd(socket, ipv6.clone());
+                servers.dhcp6.extend(server.inspect_err(ended).ok());
+            }
+            if let Some(socket) = take(kept::ra(&ipv6.link)) {
+                let server = ra::Server::from_fd(socket, ipv6.clone());
+                servers.ra.extend(server.inspect_err(ended).ok());
+            }
+        }
+        servers
+    }
+
+    /// Each socket with the name to keep it by.
+    pub fn sockets(&self) -> Vec<(String, BorrowedFd<'_>)> {
+        let dhcp = self.dhcp.iter();
+        let dhcp = dhcp.map(|server| (kept::dhcp(server.link()), server.as_fd()));
+        let dhcp6 = self.dhcp6.iter();
+        let dhcp6 = dhcp6.map(|server| (kept::dhcp6(server.link()), server.as_fd()));
+        let ra = self.ra.iter();
+        let ra = ra.map(|server| (kept::ra(server.link()), server.as_fd()));
+        dhcp.chain(dhcp6).chain(ra).collect()
     }
 
     /// Starts them, each as a task of its own.

@@ -12,11 +12,16 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::args::LogFormat;
+use crate::apply::progress::PROGRESS;
 
 /// Turns logging on. `VIRT_LAUNCHER_LOG` holds a filter such as `debug`; `info` is the default.
 pub fn start(format: LogFormat) {
-    let filter =
+    let mut filter =
         EnvFilter::try_from_env("VIRT_LAUNCHER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let terminal = format == LogFormat::Text && std::io::stderr().is_terminal();
+    if let (false, Ok(off)) = (terminal, format!("{PROGRESS}=off").parse()) {
+        filter = filter.add_directive(off);
+    }
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
@@ -27,7 +32,7 @@ pub fn start(format: LogFormat) {
             .flatten_event(true)
             .with_target(false)
             .try_init(),
-        LogFormat::Text => builder.event_format(Line).try_init(),
+        LogFormat::Text => builder.event_format(Line { terminal }).try_init(),
     };
 }
 
@@ -35,7 +40,12 @@ pub fn start(format: LogFormat) {
 static UNFINISHED: AtomicBool = AtomicBool::new(false);
 
 /// `message (12.3 ms)`, with the level in front when it is not a step.
-struct Line;
+struct Line {
+    terminal: bool,
+}
+
+/// To the line's beginning, and everything behind it erased (ECMA-48, EL).
+const ANEW: &str = "\r\x1b[K";
 
 impl<S, N> FormatEvent<S, N> for Line
 where
@@ -50,10 +60,8 @@ where
     ) -> fmt::Result {
         let mut parts = Parts::default();
         event.record(&mut parts);
-        let terminal = std::io::stderr().is_terminal();
-        if UNFINISHED.swap(parts.progress && terminal, Ordering::Relaxed) {
-            // Back to the line's start, and clear it (ECMA-48, EL).
-            out.write_str("\r\x1b[K")?;
+        if UNFINISHED.swap(parts.progress && self.terminal, Ordering::Relaxed) {
+            out.write_str(ANEW)?;
         }
         match *event.metadata().level() {
             Level::INFO => {}
@@ -68,11 +76,11 @@ where
         if let Some(ms) = parts.ms {
             write!(out, " ({ms} ms)")?;
         }
-        if parts.progress && terminal {
+        if parts.progress && self.terminal {
             return Ok(());
         }
         // The console may have the terminal in raw mode, where a line feed alone does not return the carriage.
-        out.write_str(if crate::local::console::is_terminal() {
+        out.write_str(if self.terminal && crate::local::console::is_terminal() {
             "\r\n"
         } else {
             "\n"

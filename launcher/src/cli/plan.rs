@@ -79,7 +79,10 @@ async fn prepare_at(
     // The probe takes milliseconds in the kernel: beside everything else.
     let probe =
         (wanted == Wanted::Run).then(|| std::thread::spawn(|| kvm::probe(&HostRoot::default())));
-    let (spec, mut notices) = spec(text).map_err(NoPlan::Refused)?;
+    let (mut spec, mut notices) = spec(text).map_err(NoPlan::Refused)?;
+    if let Some(policy) = args.placement_policy {
+        spec.placement.policy = policy;
+    }
     let facts = facts(root).await.map_err(NoPlan::Unfit)?;
     let accel = match probe {
         Some(probe) => accelerator(
@@ -95,6 +98,14 @@ async fn prepare_at(
     if wanted == Wanted::Plan && root.is_machine() {
         // What is planned here is a local run.
         disk_paths = storage::plan::local_paths(&spec, &disk_paths, &paths);
+    }
+    if let (Wanted::Run, Some(boot)) = (wanted, &spec.firmware.kernel_boot) {
+        let usual = || paths.kernel_boot();
+        let directory = args.kernel_boot_dir.clone().unwrap_or_else(usual);
+        let violations = storage::kernel_boot::unreadable(boot, &directory);
+        if !violations.is_empty() {
+            return Err(NoPlan::Refused(Refusal { violations }));
+        }
     }
     let images = storage::facts::read(&spec, root, &disk_paths, &paths);
     let options = Options {

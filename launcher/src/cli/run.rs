@@ -2,19 +2,30 @@
 
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::Command;
+use std::time::Instant;
 
 use nix::sys::signal::SigSet;
 
-use super::args::{PodInitArgs, RunArgs};
+use super::args::{LogFormat, PodInitArgs, RunArgs};
 use super::plan::{Wanted, prepare};
 use super::{log, networks, report, vmi_source};
-use crate::local::{outer, pod_init};
+use crate::apply::records;
+use crate::local::outer::{self, millis};
+use crate::local::pod_init;
 use crate::monitor::pid1::{self, Verdict};
+use crate::plan::LaunchPlan;
 use crate::pod::PodPaths;
 use crate::storage;
-use crate::supervise::channel::Pid1;
+use crate::supervise::channel::{Found, Pid1};
 use crate::supervise::driver::{self, Ended};
+use crate::supervise::kept;
 use crate::supervise::outcome::{ExitCode, Outcome};
+use crate::supervise::state_dir::{self, StateDir};
+
+/// A pod has no say in the machine's memory.
+#[derive(Debug, thiserror::Error)]
+#[error("--grow-hugepages is for local runs: a pod gets the pages that the kubelet gives it")]
+struct NotLocal;
 
 /// A process that is PID 1 is in a pod; any other makes one.
 pub fn run(args: &RunArgs) -> u8 {
@@ -28,21 +39,27 @@ pub fn run(args: &RunArgs) -> u8 {
 
 /// Synchronous and tiny: everything that can fail in interesting ways is the supervisor's.
 fn in_pod(args: &RunArgs) -> u8 {
+    if args.grow_hugepages {
+        return report::failure("usage", &NotLocal, ExitCode::Usage);
+    }
     if !args.networks.is_empty() {
         let error = networks::NetworkOptionError::InPod;
         return report::failure("network-in-pod", &error, ExitCode::Usage);
     }
-    let mut supervisor = Command::new("/proc/self/exe");
-    supervisor
-        .arg("supervise")
-        .args(std::env::args_os().skip(2));
+    let supervisor = || {
+        let mut supervisor = Command::new("/proc/self/exe");
+        supervisor
+            .arg("supervise")
+            .args(std::env::args_os().skip(2));
+        supervisor
+    };
     match pid1::run(supervisor) {
-        Ok(Verdict::Supervisor(code)) => code,
-        Ok(Verdict::Lost(number)) => {
+        Ok(Verdict::Done(code)) => code,
+        Ok(Verdict::Lost(status)) => {
             tracing::error!(
                 event = "supervisor-lost",
-                signal = number,
-                "the supervisor was ended by signal {number}"
+                status = %status,
+                "the supervisor died ({status}) and there is no guest that another one could take up"
             );
             ExitCode::ControlLost as u8
         }
@@ -64,12 +81,18 @@ fn locally(args: &RunArgs) -> u8 {
         Ok(networks) => networks,
         Err(error) => return report::failure("no-such-network", &error, ExitCode::Usage),
     };
+    let init_arguments = match args.log_format {
+        LogFormat::Text => Vec::new(),
+        LogFormat::Json => vec!["--log-format=json".to_owned()],
+    };
     let local = outer::LocalRun {
         spec: &spec,
         networks,
         vmi: &text,
         arguments: args.in_pod(&disks),
+        init_arguments,
         console: !args.no_console,
+        grow_hugepages: args.grow_hugepages,
     };
     match outer::run(&local) {
         Ok(code) => code,
@@ -79,7 +102,7 @@ fn locally(args: &RunArgs) -> u8 {
 
 /// Becomes a local pod's PID 1.
 pub fn pod_init(args: &PodInitArgs) -> u8 {
-    log::start(super::args::LogFormat::Text);
+    log::start(args.log_format);
     let error = pod_init::run(inherited(args.from_outer));
     report::failure("pod-init-failed", &error, ExitCode::HostUnfit)
 }
@@ -107,13 +130,34 @@ pub fn supervise(args: &RunArgs) -> u8 {
     };
     runtime.block_on(async {
         match Pid1::inherit() {
-            Ok(pid1) => own(args, &pid1).await,
+            Ok(pid1) => match own(args, &pid1).await {
+                // The word that ends the pod: without it PID 1 takes our end for a crash.
+                Ok(code) => match pid1.done(code) {
+                    Ok(()) => code,
+                    Err(error) => report::failure("pid1-gone", &error, ExitCode::ControlLost),
+                },
+                Err(code) => code,
+            },
             Err(error) => report::failure("no-pid1", &error, ExitCode::Usage),
         }
     })
 }
 
-async fn own(args: &RunArgs, pid1: &Pid1) -> u8 {
+/// The pod's exit code; or this process's alone: a guest runs on, and PID 1 starts the next supervisor.
+async fn own(args: &RunArgs, pid1: &Pid1) -> Result<u8, u8> {
+    let mut found = match pid1.greeting().await {
+        Ok(found) => found,
+        Err(error) => return Err(report::failure("no-greeting", &error, ExitCode::Bug)),
+    };
+    match found.kept.remove(kept::STATE) {
+        Some(dir) => follow(pid1, found, StateDir::from_kept(dir)).await,
+        None => Ok(begin(args, pid1, found).await),
+    }
+}
+
+/// The first supervisor.
+async fn begin(args: &RunArgs, pid1: &Pid1, found: Found) -> u8 {
+    let started = Instant::now();
     let text = match vmi_source::read(&args.vm) {
         Ok(text) => text,
         Err(error) => return report::failure("no-vmi", &error, ExitCode::Usage),
@@ -123,36 +167,62 @@ async fn own(args: &RunArgs, pid1: &Pid1) -> u8 {
         Err(error) => return error.report(),
     };
     report::notices(&plan.notices);
-    let ended = driver::run(&plan, pid1).await;
+    tracing::info!(
+        event = "planned",
+        ms = millis(started),
+        "plan: {} on {}",
+        plan.domain,
+        plan.accel
+    );
+    let ended = driver::run(&plan, pid1, found).await;
+    conclude(&plan, started, ended)
+}
+
+/// One that follows a dead one.
+async fn follow(pid1: &Pid1, found: Found, dir: StateDir) -> Result<u8, u8> {
+    let no_plan = |error: &(dyn std::error::Error + 'static)| {
+        report::failure("no-plan", error, ExitCode::Bug)
+    };
+    let text = dir.text(state_dir::PLAN).map_err(|error| no_plan(&error))?;
+    let plan =
+        records::parse_plan(&text, state_dir::PLAN.into()).map_err(|error| no_plan(&error))?;
+    let started = Instant::now();
+    let ended = driver::take_up(&plan, pid1, dir, found).await;
+    Ok(conclude(&plan, started, ended))
+}
+
+fn conclude(plan: &LaunchPlan, started: Instant, ended: Ended) -> u8 {
     let log = plan.paths.qemu_log(plan.uid);
     match ended {
-        Ended::Vm(outcome) => told(&outcome, &log),
-        Ended::Launch(error, exit) => {
-            if let Some(status) = exit {
-                tracing::error!(
-                    event = "qemu-exited",
-                    "QEMU ended with {status}{}",
-                    last_words(&log)
-                );
-            }
-            report::failure("launch-failed", &error, error.exit_code())
+        Ended::Vm(outcome) => told(&outcome, millis(started), &log),
+        Ended::Launch(error, Some(status)) if error.is_echo_of_exit() => {
+            let code = error.exit_code() as u8;
+            tracing::error!(
+                event = "qemu-exited",
+                exit_code = code,
+                "QEMU ended with {status} before the guest ran{}",
+                last_words(&log)
+            );
+            code
         }
+        Ended::Launch(error, _) => report::failure("launch-failed", &error, error.exit_code()),
         Ended::Pid1Gone => ExitCode::ControlLost as u8,
     }
 }
 
-fn told(outcome: &Outcome, log: &camino::Utf8Path) -> u8 {
+fn told(outcome: &Outcome, ms: f64, log: &camino::Utf8Path) -> u8 {
     let code = outcome.exit_code() as u8;
     match outcome {
         Outcome::QemuDied(_) => {
             tracing::error!(
                 event = "ended",
                 exit_code = code,
-                "guest: {outcome}{}",
+                ms,
+                "end: {outcome}{}",
                 last_words(log)
             );
         }
-        _ => tracing::info!(event = "ended", exit_code = code, "guest: {outcome}"),
+        _ => tracing::info!(event = "ended", exit_code = code, ms, "end: {outcome}"),
     }
     code
 }

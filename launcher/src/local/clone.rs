@@ -4,8 +4,9 @@
     reason = "only clone3 makes a process that is PID 1 of a new PID namespace at once"
 )]
 
-use std::ffi::{CString, NulError};
+use std::ffi::{CString, NulError, OsStr, OsString};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -29,17 +30,21 @@ pub struct Program {
 
 impl Program {
     /// `path` with its whole argv and environment.
-    pub fn new(path: &str, argv: &[String], env: &[(String, String)]) -> Result<Self, NulError> {
+    pub fn new(
+        path: &str,
+        argv: &[String],
+        env: &[(OsString, OsString)],
+    ) -> Result<Self, NulError> {
+        let variable = |(name, value): &(OsString, OsString)| {
+            CString::new([name, OsStr::new("="), value].map(OsStr::as_bytes).concat())
+        };
         Ok(Self {
             path: CString::new(path)?,
             argv: argv
                 .iter()
                 .map(|argument| CString::new(argument.as_str()))
                 .collect::<Result<_, _>>()?,
-            envp: env
-                .iter()
-                .map(|(name, value)| CString::new(format!("{name}={value}")))
-                .collect::<Result<_, _>>()?,
+            envp: env.iter().map(variable).collect::<Result<_, _>>()?,
         })
     }
 }

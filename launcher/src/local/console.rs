@@ -76,6 +76,12 @@ pub fn is_terminal() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
+/// Whether this terminal is ours to change: a background job that tries is stopped (SIGTTOU, `termios(3)`).
+pub fn is_foreground() -> bool {
+    // No controlling terminal is nobody's foreground, and stops nobody.
+    nix::unistd::tcgetpgrp(io::stdin()).map_or(true, |group| group == nix::unistd::getpgrp())
+}
+
 /// Copies the console to stdout until cancelled.
 pub async fn copy(follower: &mut Follower) -> io::Error {
     let mut out = tokio::io::stdout();

@@ -9,14 +9,16 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::wait::{WaitStatus, waitpid};
-use tokio::signal::unix::{SignalKind, signal};
 
+use super::aside;
 use super::clone::{Cloned, Program, clone_into_pod};
 use super::console::{self, Follower};
 use super::mounts::PodDirs;
 use super::networks;
 use super::pod_init::PodInit;
+use super::pools::{self, PoolsError};
 use super::run_dir::{Exclusive, RunDir, RunDirError};
+use super::signals::Signals;
 use crate::monitor::pidfd::pidfd_signal;
 use crate::net::address;
 use crate::net::error::NetError;
@@ -47,6 +49,9 @@ pub enum LocalError {
     /// The kernel made no namespaces.
     #[error("cannot make the pod's namespaces")]
     Clone(#[source] Errno),
+    /// Huge pages.
+    #[error(transparent)]
+    Pools(#[from] PoolsError),
     /// The NIC.
     #[error("cannot make the pod's NIC")]
     Nic(#[source] NetError),
@@ -79,8 +84,12 @@ pub struct LocalRun<'a> {
     pub networks: Vec<networks::Behind>,
     /// Arguments of `run` other than `--vmi`.
     pub arguments: Vec<String>,
+    /// Arguments of `pod-init` that say how it reports.
+    pub init_arguments: Vec<String>,
     /// Show the console.
     pub console: bool,
+    /// Grow pools of huge pages by what the guest lacks, for as long as it runs.
+    pub grow_hugepages: bool,
 }
 
 /// Runs the pod to its end. The answer is the exit code of its PID 1.
@@ -101,7 +110,14 @@ pub fn run(local: &LocalRun<'_>) -> Result<u8, LocalError> {
 
 async fn run_pod(local: &LocalRun<'_>) -> Result<u8, LocalError> {
     // From here on a signal waits for the loop below.
-    let mut signals = Signals::take()?;
+    let mut signals = Signals::take().map_err(system("listen for signals"))?;
+    let grown = pools::begin(local.spec, local.grow_hugepages)?;
+    let code = run_in_pod(local, &mut signals).await;
+    pools::shrink(grown);
+    code
+}
+
+async fn run_in_pod(local: &LocalRun<'_>, signals: &mut Signals) -> Result<u8, LocalError> {
     let started = std::time::Instant::now();
     let (run_dir, pod) = make_pod(local).await?;
     let host_links = pod.host_links();
@@ -114,7 +130,7 @@ async fn run_pod(local: &LocalRun<'_>) -> Result<u8, LocalError> {
         pod.nic.host.addr()
     );
     networks::tell(&local.networks, &pod.wires);
-    let code = follow(local, &run_dir, &pod, &mut signals).await;
+    let code = follow(local, &run_dir, &pod, signals).await;
     clean_up(run_dir, &host_links).await;
     code
 }
@@ -137,7 +153,9 @@ impl Pod {
 /// Everything under the lock that keeps runs from choosing one address twice.
 async fn make_pod(local: &LocalRun<'_>) -> Result<(RunDir, Pod), LocalError> {
     let exclusive = Exclusive::take()?;
-    for id in exclusive.remove_leftovers()? {
+    let (removed, left) = exclusive.remove_leftovers()?;
+    report(Err(left));
+    for id in removed {
         tracing::info!(
             event = "leftover-removed",
             run = id,
@@ -168,7 +186,14 @@ async fn start_pod(local: &LocalRun<'_>, run_dir: &RunDir) -> Result<Pod, LocalE
     fcntl(&from_outer, FcntlArg::F_SETFD(FdFlag::empty()))
         .map_err(system("hand a pipe to the pod"))?;
     let number = from_outer.as_raw_fd().to_string();
-    let program = program(&["virt-launcher", "pod-init", "--from-outer", &number])?;
+    let fixed = ["virt-launcher", "pod-init", "--from-outer", &number].map(str::to_owned);
+    let argv: Vec<String> = fixed
+        .into_iter()
+        .chain(local.init_arguments.clone())
+        .collect();
+    let env: Vec<_> = std::env::vars_os().collect();
+    let program = Program::new("/proc/self/exe", &argv, &env)
+        .map_err(|error| system("name the program")(io::Error::other(error)))?;
     let process = with_signals_blocked(|| clone_into_pod(&program)).map_err(LocalError::Clone)?;
     drop(from_outer);
     let pod = NetNs::Pid(process.pid.as_raw().cast_unsigned());
@@ -200,13 +225,6 @@ fn ended(process: &Cloned, error: LocalError) -> LocalError {
     let _gone = pidfd_signal(process.pidfd.as_fd(), Signal::SIGKILL);
     let _reaped = waitpid(process.pid, None);
     error
-}
-
-fn program(argv: &[&str]) -> Result<Program, LocalError> {
-    let argv: Vec<String> = argv.iter().map(|argument| (*argument).to_owned()).collect();
-    let env: Vec<(String, String)> = std::env::vars().collect();
-    Program::new("/proc/self/exe", &argv, &env)
-        .map_err(|error| system("name the program")(io::Error::other(error)))
 }
 
 fn pod_argv(local: &LocalRun<'_>, vmi: &OwnedFd) -> Vec<String> {
@@ -271,28 +289,6 @@ fn with_signals_blocked<T>(act: impl FnOnce() -> T) -> T {
     answer
 }
 
-struct Signals {
-    terminate: [tokio::signal::unix::Signal; 4],
-}
-
-impl Signals {
-    fn take() -> Result<Self, LocalError> {
-        let listen = |kind| signal(kind).map_err(system("listen for signals"));
-        let terminate = [
-            listen(SignalKind::terminate())?,
-            listen(SignalKind::interrupt())?,
-            listen(SignalKind::quit())?,
-            listen(SignalKind::hangup())?,
-        ];
-        Ok(Self { terminate })
-    }
-
-    async fn next(&mut self) {
-        let [a, b, c, d] = &mut self.terminate;
-        tokio::select! { _ = a.recv() => {}, _ = b.recv() => {}, _ = c.recv() => {}, _ = d.recv() => {} }
-    }
-}
-
 /// Until the pod's PID 1 ends.
 async fn follow(
     local: &LocalRun<'_>,
@@ -310,9 +306,9 @@ async fn follow(
         .path
         .join("private")
         .join(local.spec.identity.uid.to_string());
+    std::fs::create_dir_all(&private).map_err(system("make the VM's directory"))?;
     let mut follower = None;
     if local.console && local.spec.devices.serial_console {
-        std::fs::create_dir_all(&private).map_err(system("make the VM's directory"))?;
         follower = Some(
             Follower::open(&private.join("virt-serial0-log"))
                 .map_err(system("follow the console"))?,
@@ -320,8 +316,9 @@ async fn follow(
     }
     {
         let show = show(follower.as_mut());
-        tokio::pin!(show);
-        let mut showing = true;
+        let aside = aside::step_aside(&private);
+        tokio::pin!(show, aside);
+        let (mut showing, mut in_the_way) = (true, true);
         loop {
             tokio::select! {
                 _ = ended.ready() => break,
@@ -329,6 +326,12 @@ async fn follow(
                     let _gone = pidfd_signal(pod.process.pidfd.as_fd(), Signal::SIGTERM);
                 }
                 () = &mut show, if showing => showing = false,
+                moved = &mut aside, if in_the_way => {
+                    in_the_way = false;
+                    if let Err(error) = moved {
+                        tracing::warn!(event = "misplaced", error = %error, "placement: the outer process may be in the way of vCPUs");
+                    }
+                }
             }
         }
     }
@@ -346,7 +349,7 @@ async fn show(follower: Option<&mut Follower>) {
     let Some(follower) = follower else {
         return std::future::pending().await;
     };
-    if console::is_terminal() {
+    if console::is_terminal() && console::is_foreground() {
         tracing::info!(event = "console-attached", "console: Ctrl-] leaves it");
         match console::attach(follower, "virt-serial0").await {
             Ok(()) => tracing::info!(
@@ -367,7 +370,7 @@ async fn clean_up(run_dir: RunDir, host_links: &[String]) {
     // The pod's ends take the links along, but in the kernel's own time; whoever looks now shall find nothing.
     for link in host_links {
         if let Err(error) = veth::delete_pod_nic(link).await {
-            tracing::warn!(event = "cleanup-failed", error = %error, "the pod's NIC cannot be removed");
+            tracing::warn!(event = "cleanup-failed", error = %crate::cli::chain(&error), "the pod's NIC cannot be removed");
         }
     }
     report(run_dir.remove());
@@ -375,7 +378,7 @@ async fn clean_up(run_dir: RunDir, host_links: &[String]) {
 
 fn report(removed: Result<(), Vec<RunDirError>>) {
     for error in removed.err().into_iter().flatten() {
-        tracing::warn!(event = "cleanup-failed", error = %error, "a directory of the run is left behind");
+        tracing::warn!(event = "cleanup-failed", error = %crate::cli::chain(&error), "a directory is left behind for the next run to remove");
     }
 }
 

@@ -65,9 +65,10 @@ impl Exclusive {
         })
     }
 
-    /// Removes what runs that were killed left: every directory whose lock nobody holds.
-    pub fn remove_leftovers(&self) -> Result<Vec<String>, RunDirError> {
-        let mut removed = Vec::new();
+    /// Removes what runs that were killed left: every directory whose lock nobody holds. Beside what was removed
+    /// stands what could not be: no reason not to run, for a process of a run killed just now may still be in it.
+    pub fn remove_leftovers(&self) -> Result<(Vec<String>, Vec<RunDirError>), RunDirError> {
+        let (mut removed, mut left) = (Vec::new(), Vec::new());
         for base in [DATA, RUNS] {
             for id in entries(Utf8Path::new(base))? {
                 let run = Utf8Path::new(RUNS).join(&id);
@@ -75,14 +76,14 @@ impl Exclusive {
                     continue;
                 }
                 let leftover = Utf8Path::new(base).join(&id);
-                std::fs::remove_dir_all(&leftover)
-                    .map_err(failed("remove the leftover", &leftover))?;
-                if !removed.contains(&id) {
+                if let Err(error) = std::fs::remove_dir_all(&leftover) {
+                    left.push(failed("remove the leftover", &leftover)(error));
+                } else if !removed.contains(&id) {
                     removed.push(id);
                 }
             }
         }
-        Ok(removed)
+        Ok((removed, left))
     }
 
     /// Makes and locks a new run's directories; `domain` is for the reader, the rest makes it unique.

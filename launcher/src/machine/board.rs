@@ -1,5 +1,7 @@
 //! The board: `-machine`, `-accel`, `-smp`.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::machine::device::KeyValues;
@@ -14,6 +16,15 @@ pub enum Accel {
     Kvm,
     /// QEMU itself.
     Tcg,
+}
+
+impl fmt::Display for Accel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kvm => "KVM",
+            Self::Tcg => "TCG",
+        })
+    }
 }
 
 /// `-machine`; `memory` is the backend of all RAM, where there is one.

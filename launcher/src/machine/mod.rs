@@ -12,6 +12,7 @@ pub mod fds;
 pub mod iothread;
 pub mod memory;
 pub mod nic;
+pub mod panic;
 pub mod pci;
 pub mod rng;
 pub mod scsi;
@@ -281,6 +282,9 @@ fn devices(parts: Parts<'_>, backends: &[Backend]) -> Result<Vec<Device>, Vec<Vi
     devices.push(serial::agent_port());
     if asked.serial_console {
         devices.push(serial::isa_serial());
+    }
+    if asked.panic {
+        devices.push(panic::isa_panic());
     }
     devices.extend(tablet::usb_tablets(&asked.inputs)?);
     topology::assign(devices, room(spec))

@@ -49,7 +49,7 @@ pub enum SpawnError {
     #[error("the spawn request gives two files one number")]
     Collision(#[source] FdMappingCollision),
     /// The kernel said no.
-    #[error("cannot execute `{program}`")]
+    #[error("cannot execute `{program}` (`--qemu PATH` names QEMU's program)")]
     Exec {
         /// First entry of the argv.
         program: String,

@@ -55,6 +55,7 @@ pub(crate) fn spec() -> Spec {
             serial_console: true,
             balloon: true,
             rng: false,
+            panic: false,
             inputs: Vec::new(),
             virtio_transitional: false,
             disable_hotplug: false,
@@ -182,6 +183,7 @@ pub(crate) fn facts() -> HostFacts {
         links: Vec::new(),
         vif_caches: BTreeMap::new(),
         environment: BTreeMap::new(),
+        devices: Vec::new(),
     }
 }
 

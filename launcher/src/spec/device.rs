@@ -13,6 +13,8 @@ pub struct Devices {
     pub balloon: bool,
     /// `rng`.
     pub rng: bool,
+    /// `panicDevices`: the guest's kernel can tell that it panicked.
+    pub panic: bool,
     /// `inputs`, and the tablet of `autoattachInputDevice`.
     pub inputs: Vec<Input>,
     /// `useVirtioTransitional`.

@@ -46,6 +46,7 @@ pub(super) fn spec(sources: &[(&str, Source)]) -> Spec {
             serial_console: true,
             balloon: true,
             rng: false,
+            panic: false,
             inputs: Vec::new(),
             virtio_transitional: false,
             disable_hotplug: false,

@@ -182,7 +182,7 @@ mod tests {
         #[test]
         fn every_length_is_written(len in 0usize..200_000) {
             let image = iso(&seed(len), "cidata").expect("small");
-            proptest::prop_assert!(image.len() >= len && image.len() % BLOCK == 0);
+            proptest::prop_assert!(image.len() >= len && image.len().is_multiple_of(BLOCK));
             let whole = vec![b'u'; len];
             let found = len == 0
                 || image.chunks(SECTOR).enumerate().any(|(at, _)| image[at * SECTOR..].starts_with(&whole));

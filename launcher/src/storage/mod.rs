@@ -2,6 +2,7 @@
 
 pub mod facts;
 pub mod iso;
+pub mod kernel_boot;
 pub mod lock;
 pub mod plan;
 pub mod prepare;

@@ -2,10 +2,13 @@
 
 use std::io::Write;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, tcgetattr};
+use nix::unistd::Pid;
+use tests::pod;
 use tests::process::{Started, Stream};
-use tests::run::{BOOT, Launch, Run, SOON, ask, vmi};
+use tests::run::{BOOT, Launch, Run, SOON, ask, paused_vmi, vmi};
 use tests::world::World;
 
 const LEAVE: &[u8] = b"\x1d";
@@ -26,7 +29,7 @@ fn a_terminal_types_into_the_guest_leaves_it_and_interrupts_it() -> Result<()> {
         Ok(flags.contains(LocalFlags::ICANON | LocalFlags::ISIG))
     };
     run.wait_for("Ctrl-] leaves", SOON)?;
-    run.wait_for("demo: shell", BOOT)?;
+    run.shell()?;
     assert!(!cooked(&keys)?, "every key is the guest's");
     // What the shell echoes of the line differs from what it prints.
     keys.write_all(b"echo typed-$((40 + 2))\n")?;
@@ -40,6 +43,26 @@ fn a_terminal_types_into_the_guest_leaves_it_and_interrupts_it() -> Result<()> {
     assert_eq!(run.code()?, Some(0), "{:#?}", run.seen());
     let stairs = run.seen().iter().find(|line| line.contains("\u{1b}[K"));
     assert_eq!(stairs, None, "a step that is not long has no progress line");
+    world.is_clean(SOON)
+}
+
+#[test]
+fn a_background_job_of_a_terminal_is_not_stopped_by_it() -> Result<()> {
+    let world = World::enter()?;
+    let file = world.path().join("vmi.json");
+    let mut vmi = paused_vmi();
+    vmi["spec"]["terminationGracePeriodSeconds"] = 0.into();
+    std::fs::write(&file, vmi.to_string())?;
+    let script = "\"$0\" \"$@\" & wait $!";
+    let job = Launch::through("setsid", &["--ctty", "--wait", "sh", "-mc", script]);
+    let mut command = job.args(&["--vmi", file.as_str()]).command();
+    let (started, _keys) = Started::on_terminal(&mut command)?;
+    let mut run = Run::from(started);
+    run.wait_for("left paused as asked", SOON)?;
+    let outer = pod::children(run.child().id())?;
+    let outer = outer.first().context("the job is there")?;
+    kill(Pid::from_raw(*outer), Signal::SIGTERM)?;
+    assert_eq!(run.code()?, Some(7), "{:#?}", run.seen());
     world.is_clean(SOON)
 }
 
@@ -58,7 +81,7 @@ fn a_flood_on_the_console_is_bounded_and_does_not_reach_who_wants_none() -> Resu
     let log = log().expect("there is a console log");
     // It was cut at least once, and QEMU went on.
     let older = log.with_extension("1");
-    tests::pod::until(BOOT, || {
+    pod::until(BOOT, || {
         anyhow::ensure!(older.exists(), "{} is not there", older.display());
         Ok(())
     })?;
@@ -67,7 +90,7 @@ fn a_flood_on_the_console_is_bounded_and_does_not_reach_who_wants_none() -> Resu
         let length = std::fs::metadata(part)?.len();
         assert!(length < most, "{} has {length} bytes", part.display());
     }
-    run.signal(nix::sys::signal::Signal::SIGTERM)?;
+    run.signal(Signal::SIGTERM)?;
     assert_eq!(run.code()?, Some(0), "{:#?}", run.seen());
     assert_eq!(run.said(Stream::Out).next(), None);
     world.is_clean(SOON)

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
+use serde_json::json;
 use tests::run::{BOOT, Launch, SOON, paused_vmi, vmi};
 use tests::world::World;
 
@@ -34,7 +35,9 @@ fn a_reset_is_the_end_where_the_policy_says_so() -> Result<()> {
 #[test]
 fn a_panic_is_known() -> Result<()> {
     let world = World::enter()?;
-    let mut run = Launch::of(&vmi(&[("mode", "panic")])).start()?;
+    let mut vmi = vmi(&[("mode", "panic")]);
+    vmi["spec"]["domain"]["devices"]["panicDevices"] = json!([{"model": "isa"}]);
+    let mut run = Launch::of(&vmi).start()?;
     run.wait_for("kernel panicked", BOOT)?;
     assert_eq!(run.code()?, Some(6), "{:#?}", run.seen());
     world.is_clean(SOON)

@@ -1,5 +1,7 @@
 //! Runs that come to nothing: the exit code says why, the message what to do, and nothing is left.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use serde_json::json;
 use tests::run::{Launch, SOON, paused_vmi, vmi};
@@ -45,15 +47,33 @@ fn a_refused_vmi_is_3_with_every_violation() -> Result<()> {
 }
 
 #[test]
-fn files_that_are_not_there_are_3_all_at_once() -> Result<()> {
+fn a_kernel_that_is_not_there_is_3() -> Result<()> {
     let world = World::enter()?;
     let mut vmi = vmi(&[]);
     let kernel = &mut vmi["spec"]["domain"]["firmware"]["kernelBoot"]["container"];
     kernel["kernelPath"] = "/boot/no-kernel".into();
     kernel["initrdPath"] = "/boot/no-initrd".into();
+    let (code, said) = Launch::of(&vmi).finish()?;
+    assert_eq!(code, Some(3), "{said}");
+    let told = [
+        "spec.domain.firmware.kernelBoot.container.kernelPath",
+        "no-kernel`: No such file",
+        "spec.domain.firmware.kernelBoot.container.initrdPath",
+        "--kernel-boot-dir",
+    ];
+    says(&said, &told);
+    world.is_clean(SOON)
+}
+
+#[test]
+fn disks_that_are_not_there_are_3_all_at_once_and_what_was_made_is_undone() -> Result<()> {
+    let world = World::enter()?;
+    let made = world.path().join("made.img");
+    let mut vmi = vmi(&[]);
     vmi["spec"]["domain"]["devices"]["disks"] =
-        json!([{"name": "root"}, {"name": "claim"}, {"name": "host"}]);
+        json!([{"name": "made"}, {"name": "root"}, {"name": "claim"}, {"name": "host"}]);
     vmi["spec"]["volumes"] = json!([
+        {"name": "made", "hostDisk": {"path": made, "type": "DiskOrCreate", "capacity": "1Mi"}},
         {"name": "root", "containerDisk": {"image": "quay.io/example/root"}},
         {"name": "claim", "persistentVolumeClaim": {"claimName": "claim"}},
         {"name": "host", "hostDisk": {"path": "/nonexistent/host.img", "type": "Disk"}},
@@ -63,18 +83,13 @@ fn files_that_are_not_there_are_3_all_at_once() -> Result<()> {
         .finish()?;
     assert_eq!(code, Some(3), "{said}");
     let told = [
-        "spec.domain.firmware.kernelBoot.container.kernelPath",
-        "no-kernel`: No such file",
-        "spec.domain.firmware.kernelBoot.container.initrdPath",
-        "--kernel-boot-dir",
-        "spec.volumes[0]",
-        "`/nonexistent/root.qcow2`",
-        "spec.volumes[1]",
+        "disk `root`: `/nonexistent/root.qcow2`",
+        "disk `claim`",
         "--disk claim=PATH",
-        "spec.volumes[2]",
-        "`/nonexistent/host.img`",
+        "disk `host`: `/nonexistent/host.img`",
     ];
     says(&said, &told);
+    assert!(!made.exists());
     world.is_clean(SOON)
 }
 
@@ -120,11 +135,10 @@ fn a_qemu_that_refuses_is_5_with_its_last_words() -> Result<()> {
 }
 
 #[test]
-fn a_disk_that_qemu_cannot_take_is_5_with_its_last_words() -> Result<()> {
+fn an_image_that_another_vm_has_is_3_and_stays_with_it() -> Result<()> {
     let world = World::enter()?;
-    let image = world.path().join("locked.img");
-    let file = std::fs::File::create(&image)?;
-    file.set_len(1 << 20)?;
+    let image = world.path().join("one.img");
+    std::fs::File::create(&image)?.set_len(1 << 20)?;
     let mut vmi = vmi(&[]);
     vmi["spec"]["volumes"][0] =
         json!({"name": "data", "hostDisk": {"path": image, "type": "Disk"}});
@@ -132,8 +146,8 @@ fn a_disk_that_qemu_cannot_take_is_5_with_its_last_words() -> Result<()> {
     let mut holder = Launch::of(&vmi).start()?;
     holder.wait_for("left paused as asked", SOON)?;
     let (code, said) = Launch::of(&vmi).finish()?;
-    assert_eq!(code, Some(5), "{said}");
-    says(&said, &["lock", "locked.img"]);
-    drop(holder);
+    assert_eq!(code, Some(3), "{said}");
+    says(&said, &["one.img", "in use by another QEMU"]);
+    assert!(holder.pod()?.qemu.ended(Duration::ZERO).is_err());
     Ok(())
 }

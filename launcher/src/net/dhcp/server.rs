@@ -65,6 +65,11 @@ impl Server {
         Self { socket, plan }
     }
 
+    /// The link that it serves.
+    pub fn link(&self) -> &str {
+        &self.plan.link
+    }
+
     /// Gives the socket away, to be kept.
     pub fn into_fd(self) -> OwnedFd {
         self.socket.into()

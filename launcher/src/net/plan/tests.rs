@@ -76,6 +76,7 @@ fn spec(nics: Vec<Nic>) -> Spec {
             serial_console: true,
             balloon: false,
             rng: false,
+            panic: false,
             inputs: Vec::new(),
             virtio_transitional: false,
             disable_hotplug: false,

@@ -58,6 +58,11 @@ impl Server {
         }
     }
 
+    /// The link that it serves.
+    pub fn link(&self) -> &str {
+        &self.plan.link
+    }
+
     /// Gives the socket away, to be kept.
     pub fn into_fd(self) -> OwnedFd {
         self.socket

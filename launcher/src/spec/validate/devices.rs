@@ -29,6 +29,7 @@ pub(super) fn devices(written: &mirror::Devices, out: &mut Findings) -> Devices 
         serial_console: written.autoattach_serial_console.unwrap_or(true),
         balloon: written.autoattach_mem_balloon.unwrap_or(true),
         rng: written.rng.is_some(),
+        panic: panic(written, out),
         inputs: inputs(written, out),
         virtio_transitional: written.use_virtio_transitional.unwrap_or(false),
         disable_hotplug: written.disable_hotplug.unwrap_or(false),
@@ -54,6 +55,24 @@ fn video(written: &mirror::Devices, graphics: bool, out: &mut Findings) -> Optio
         out,
     )
     .map(str::to_owned)
+}
+
+fn panic(written: &mirror::Devices, out: &mut Findings) -> bool {
+    let list = Path::of("spec.domain.devices.panicDevices");
+    for (index, device) in written.panic_devices.iter().enumerate() {
+        let at = list.index(index);
+        if index > 0 {
+            out.refuse(&at, "there is one already", "one tells enough: remove this");
+        }
+        choose(
+            &device.model,
+            &at.key("model"),
+            "a panic device that this version has",
+            &[("isa", ())],
+            out,
+        );
+    }
+    !written.panic_devices.is_empty()
 }
 
 fn inputs(written: &mirror::Devices, out: &mut Findings) -> Vec<Input> {

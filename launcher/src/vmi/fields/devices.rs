@@ -52,11 +52,6 @@ pub(super) const GROUPS: &[Group] = &[
                 "sound is not supported by this version",
                 "remove it",
             ),
-            filled(
-                "panicDevices",
-                "panic devices are not supported by this version",
-                "remove it",
-            ),
             present(
                 "downwardMetrics",
                 "downward metrics are not supported by this version",

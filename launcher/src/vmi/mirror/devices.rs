@@ -6,6 +6,7 @@ mirror! {
         pub interfaces: Vec<Interface>,
         pub inputs: Vec<Input>,
         pub video: Option<Video>,
+        pub panic_devices: Vec<PanicDevice>,
         pub rng: Option<Rng>,
         pub use_virtio_transitional: Option<bool>,
         pub disable_hotplug: Option<bool>,
@@ -49,6 +50,10 @@ mirror! {
         pub bus: Option<String>,
         #[serde(rename = "type")]
         pub kind: Option<String>,
+    }
+
+    pub struct PanicDevice {
+        pub model: Option<String>,
     }
 
     pub struct Video {

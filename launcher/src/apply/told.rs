@@ -1,9 +1,9 @@
-//! What a launch says of what it did.
+//! What the steps of a launch say of themselves.
 
 use crate::plan::LaunchPlan;
 use crate::storage::prepare::Prepared;
 
-/// What was made of the VM's disks.
+/// How many images.
 pub(super) fn images_made(images: &Prepared) -> String {
     match images.steps.len() {
         0 => "nothing to make".to_owned(),
@@ -12,7 +12,7 @@ pub(super) fn images_made(images: &Prepared) -> String {
     }
 }
 
-/// Each interface with the guest's addresses.
+/// Each interface as its guest sees it, and whose network it is.
 pub(super) fn networks(plan: &LaunchPlan) -> String {
     let nics = plan.network.nics.iter().map(|nic| {
         let leased = nic
