@@ -18,6 +18,10 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// An address for documents (RFC 3849), as 198.51.100.1 of the example is.
 const OUTSIDE: &str = "2001:db8::1";
 
+fn ip(arguments: &str) -> Result<()> {
+    namespace::run("ip", &arguments.split(' ').collect::<Vec<_>>())
+}
+
 /// Answers each caller with `word`, and tells who it was.
 fn serve(address: &str, word: &'static str) -> Result<mpsc::Receiver<IpAddr>> {
     let listener = TcpListener::bind((address, 8080))?;
@@ -50,9 +54,8 @@ fn vmi(directory: &Utf8Path) -> Result<camino::Utf8PathBuf> {
 fn a_guest_has_ipv6_both_ways() -> Result<()> {
     need::root();
     namespace::enter_fresh_network()?;
-    for address in ["198.51.100.1/32", "2001:db8::1/128"] {
-        namespace::run("ip", &["address", "add", address, "dev", "lo"])?;
-    }
+    ip("address add 198.51.100.1/32 dev lo")?;
+    ip("address add 2001:db8::1/128 dev lo nodad")?;
     let _callers = serve("198.51.100.1", "outside-4")?;
     let callers = serve(OUTSIDE, "outside-6")?;
     // Not in /run: QEMU opens disks with O_DIRECT.
@@ -96,12 +99,8 @@ fn a_guest_has_ipv6_both_ways() -> Result<()> {
 fn a_plan_says_whether_a_router_will_advertise_itself() -> Result<()> {
     need::root();
     namespace::enter_fresh_network()?;
-    for arguments in [
-        "link add eth0 type dummy",
-        "address add fd00::5/64 dev eth0 nodad",
-    ] {
-        namespace::run("ip", &arguments.split(' ').collect::<Vec<_>>())?;
-    }
+    ip("link add eth0 type veth peer name other")?;
+    ip("address add fd00::5/64 dev eth0 nodad")?;
     let vmi = project().join("examples/masquerade.json");
     let plan = |wrapped: &[&str]| -> Result<serde_json::Value> {
         let output = Command::new("setpriv")
