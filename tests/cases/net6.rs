@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use camino::Utf8Path;
 use nix::sys::signal::Signal;
+use tests::pod::Pod;
 use tests::process::Started;
 use tests::{binary, guest, namespace, need, project};
 
@@ -89,6 +90,11 @@ fn a_guest_has_ipv6_both_ways() -> Result<()> {
         answer.starts_with("demo-guest") && answer.contains("inside-6"),
         "{answer}"
     );
+    // The next supervisor goes on with the sockets that PID 1 kept: it could not make them any more.
+    let pod = Pod::of(vm.child().id())?;
+    pod.supervisor.signal(Signal::SIGKILL)?;
+    vm.wait_for("dhcpv6: fd10:0:2::2/120 is for whoever asks", PATIENCE)?;
+    vm.wait_for("router advertisement: sent to ff02::1", PATIENCE)?;
     vm.signal(Signal::SIGTERM)?;
     let status = vm.finish(PATIENCE)?;
     ensure!(status.success(), "{status}: {:#?}", vm.seen());
