@@ -1,7 +1,7 @@
 # `make run` and `make test` do all the set-up by themselves, each safe to repeat.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup guest node run test test-node node-shell bench
+.PHONY: check help setup guest node run test test-node node-shell bench
 
 CARGO_TARGET_DIR ?= target
 RELEASE := $(CARGO_TARGET_DIR)/release
@@ -27,6 +27,9 @@ run: guest ## Boot the demo guest, prove its network both ways, power off
 		--kernel-boot-dir target/guest --allow-emulation
 
 test: guest node ## Format, lints, documentation, every test
+	@tests/setup/with-pages $(MAKE) --no-print-directory check
+
+check: # All of `test` but its set-up
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked

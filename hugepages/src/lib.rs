@@ -1,7 +1,27 @@
 //! Memory sizes and huge page pools of a Linux host: read, reserve, grow, watch filling, verify.
 //!
-//! [`pools`] and [`limits`] are what there is, [`reserve`] decides from them, [`Sampler`] watches a fill, [`explain`]
-//! tells why one failed, [`huge_mappings`] where the pages fell.
+//! [`pools`] and [`limits`] are what there is, [`reserve()`] decides from them, [`grow()`] makes more, [`Sampler`]
+//! watches a fill, [`explain()`] tells why one failed, [`huge_mappings`] where the pages fell.
+//!
+//! ```no_run
+//! use hugepages::{Nodes, PageSize, Part, Request, limits, pools, reserve, sizes};
+//! use numa::{Cgroup, HostRoot, NodeId, Topology};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let root = HostRoot::default();
+//! let pools = pools(&root)?;
+//! let limits = limits(&Cgroup::read(&root)?, &sizes(&pools))?;
+//! // 4 GiB on node 1, or on the nearest nodes that have them.
+//! let nodes = Nodes::AnyOf(Topology::read(&root)?.by_distance(NodeId(1)));
+//! let parts = vec![Part { pages: 4, nodes }];
+//! let request = Request { size: PageSize::GIB_1, parts };
+//! match reserve(&request, &pools, &limits) {
+//!     Ok(reservation) => println!("{:?}", reservation.by_node()),
+//!     Err(shortfall) => println!("{shortfall}"),
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod bytes;
 mod explain;

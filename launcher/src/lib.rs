@@ -6,6 +6,7 @@
 
 pub mod argv;
 pub mod control;
+pub mod ctl;
 pub mod host;
 pub mod inspect;
 pub mod kvm;
@@ -23,6 +24,7 @@ pub mod quantity;
 pub mod readable;
 pub mod refusal;
 pub mod spec;
+pub mod status;
 pub mod storage;
 pub mod supervise;
 pub mod verify;

@@ -82,6 +82,11 @@ impl PodPaths {
         self.private.join("control.sock")
     }
 
+    /// Prometheus metrics over HTTP.
+    pub fn metrics(&self) -> Utf8PathBuf {
+        self.private.join("metrics.sock")
+    }
+
     /// What virt-handler knew of a link of the pod when it took it for a bridge (facts 7.4).
     pub fn vif_cache(&self, link: &str) -> Utf8PathBuf {
         self.private.join(format!("vif-cache-{link}.json"))

@@ -6,6 +6,10 @@ use crate::plan::LaunchPlan;
 /// QEMU needs little: where helpers would be, and messages that do not change with the pod's locale.
 const ENVIRONMENT: [(&str, &str); 2] = [("LC_ALL", "C"), ("PATH", "/usr/local/bin:/usr/bin:/bin")];
 
+/// What the supervisor has for the guest's end beyond the guest's own time: QEMU's `quit` and its deadline. KubeVirt's
+/// kubelet comes 15 s after that (facts 2.6).
+const BEYOND_GRACE: u64 = 10_000;
+
 /// Everything that decides how QEMU starts. The files follow in the order of the plan's `fds`.
 pub fn spawn_request(plan: &LaunchPlan) -> SpawnRequest {
     SpawnRequest {
@@ -18,5 +22,11 @@ pub fn spawn_request(plan: &LaunchPlan) -> SpawnRequest {
         fds: plan.fds.iter().map(|fd| fd.number).collect(),
         affinity: plan.placement.emulator.clone(),
         memlock: None,
+        end_after_ms: Some(
+            plan.lifecycle
+                .grace_period_seconds
+                .saturating_mul(1000)
+                .saturating_add(BEYOND_GRACE),
+        ),
     }
 }

@@ -227,6 +227,18 @@ mod tests {
             of(Some("0-7"), Some("0-239"), online),
             ("0-7".to_owned(), None)
         );
+        // v1 may keep an offline CPU in `cpuset.cpus`.
+        assert_eq!(
+            of(Some("2-9"), Some("0-239"), online),
+            (
+                "2-7".to_owned(),
+                Some(
+                    "`/cg/cpuset.cpus` allows the CPUs `2-7`, the scheduler `0-7`; `2-7` are used"
+                        .to_owned()
+                )
+            )
+        );
+        assert_eq!(of(Some("2-9"), Some("2-7"), online).1, None);
         assert_eq!(of(None, Some("0-239"), online), ("0-7".to_owned(), None));
         assert_eq!(of(Some("2-9"), None, online), ("2-7".to_owned(), None));
         assert_eq!(of(None, None, online), ("0-7".to_owned(), None));

@@ -137,6 +137,7 @@ pub(crate) async fn planned(text: &str) -> Result<LaunchPlan> {
         kernel_boot_dir: Some(guest()),
         disks: Vec::new(),
         allow_emulation: true,
+        placement_policy: None,
         qemu: "qemu-system-x86_64".into(),
     };
     prepare(text, &args, Wanted::Run)

@@ -15,7 +15,7 @@ use tests::process::Started;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn set(list: &str) -> CpuSet {
-    list.parse().unwrap()
+    list.parse().expect("a CPU list")
 }
 
 /// A cpuset of the test's own, below the one that it is in.
@@ -28,7 +28,7 @@ impl Cpuset {
         need::root();
         let top = need::path("/sys/fs/cgroup/cpuset");
         let path = top.join(format!("virt-launcher-test-{}", std::process::id()));
-        fs::create_dir(&path).unwrap();
+        fs::create_dir(&path).expect("a cpuset can be made");
         let made = Self { path };
         made.set("cpuset.mems", "0");
         made.set("cpuset.cpus", cpus);
@@ -45,9 +45,11 @@ impl Cpuset {
         let mut command = Command::new("sh");
         command.args(["-c", "echo $$ > \"$0/cgroup.procs\"; echo in; exec cat"]);
         command.arg(&self.path).stdin(Stdio::piped());
-        let mut process = Started::start(&mut command).unwrap();
-        process.wait_for("in", PATIENCE).unwrap();
-        let pid = i32::try_from(process.child().id()).unwrap();
+        let mut process = Started::start(&mut command).expect("a shell starts");
+        process
+            .wait_for("in", PATIENCE)
+            .expect("it moves itself into the cpuset");
+        let pid = i32::try_from(process.child().id()).expect("a pid");
         (process, pid)
     }
 }

@@ -289,6 +289,44 @@ fn a_flood_and_a_lost_link_pass() -> Result<()> {
     Ok(())
 }
 
+/// Bytes that this process holds.
+fn resident() -> Result<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm")?;
+    let pages: u64 = statm.split(' ').nth(1).unwrap_or_default().parse()?;
+    Ok(pages * 4096)
+}
+
+#[test]
+fn a_flood_of_good_requests_costs_what_its_rate_allows() -> Result<()> {
+    let rig = Rig::new()?;
+    let events = rig.serve(plan("k6t-eth0"))?;
+    rig.in_guest(&["ip", "addr", "add", "10.0.2.2/24", "dev", "eth0"])
+        .run()?;
+    let mut discover = vec![0; 244];
+    discover[..3].copy_from_slice(&[1, 1, 6]);
+    discover[28..34].copy_from_slice(&[2, 0, 0, 0, 0, 9]);
+    discover[236..].copy_from_slice(&[99, 130, 83, 99, 53, 1, 1, 255]);
+    let (before, started) = (resident()?, std::time::Instant::now());
+    rig.flood(discover, 200_000)?;
+    // What waits in the kernel at the end is a few dozen.
+    event(&events, "dhcp.flood")?;
+    let waited = started.elapsed();
+    let offered: Vec<_> = events
+        .try_iter()
+        .filter(|event| event["fields"]["event"] == "dhcp.offered")
+        .collect();
+    let left_out = offered
+        .last()
+        .map_or(0, |event| event["fields"]["left_out"].as_u64().unwrap_or(0));
+    // Thirty-two at once, then one in 50 ms, whatever the machine does meanwhile.
+    let most = 32 + waited.as_millis() / 50 + 2;
+    let answered = u128::try_from(offered.len())? + u128::from(left_out);
+    assert!(answered <= most, "{answered} of at most {most}");
+    let grown = resident()?.saturating_sub(before);
+    assert!(grown < 8 << 20, "{grown} bytes more");
+    Ok(())
+}
+
 #[test]
 fn a_server_needs_its_link_and_knows_its_socket() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNET)?;

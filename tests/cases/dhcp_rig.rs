@@ -105,27 +105,6 @@ impl Rig {
         self.in_guest(&["ip", "link", "set", nic, "up"]).run()
     }
 
-    /// The bridge of a pod whose address is point-to-point, as Calico gives it; 203.0.113.1 is outside.
-    pub(crate) fn point_to_point(&self) -> Result<DhcpPlan> {
-        ip("addr flush dev k6t-eth0")?;
-        for address in ["169.254.75.10", "169.254.1.1", "203.0.113.1"] {
-            ip(&format!("addr add {address}/32 dev k6t-eth0"))?;
-        }
-        ip("route add 10.244.0.5/32 dev k6t-eth0")?;
-        let address = |text: &str| text.parse().expect("an address");
-        let net = |text: &str| text.parse().expect("a network");
-        Ok(DhcpPlan {
-            address: net("10.244.0.5/32"),
-            server: address("169.254.75.10"),
-            router: Some(address("169.254.1.1")),
-            routes: vec![
-                (net("169.254.1.1/32"), address("0.0.0.0")),
-                (net("0.0.0.0/0"), address("169.254.1.1")),
-            ],
-            ..plan("k6t-eth0")
-        })
-    }
-
     /// Serves `plan` until what is returned second is dropped; the port is free again then.
     pub(crate) fn serve_a_while(&self, plan: DhcpPlan) -> Result<(Lines<Value>, Serving)> {
         let server = Server::bind(&plan)?;

@@ -5,18 +5,39 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use launcher::net::plan::DhcpPlan;
 use tests::need;
 use tests::process::Started;
 
-use super::rig::{Rig, Run, event};
+use super::rig::{Rig, Run, event, ip, plan};
 
 /// Long enough for a loaded machine; only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The bridge of a pod whose address is point-to-point, as Calico gives it; 203.0.113.1 is outside.
+fn point_to_point() -> Result<DhcpPlan> {
+    ip("addr flush dev k6t-eth0")?;
+    for address in ["169.254.75.10", "169.254.1.1", "203.0.113.1"] {
+        ip(&format!("addr add {address}/32 dev k6t-eth0"))?;
+    }
+    ip("route add 10.244.0.5/32 dev k6t-eth0")?;
+    let address = |text: &str| text.parse().expect("an address");
+    let net = |text: &str| text.parse().expect("a network");
+    Ok(DhcpPlan {
+        address: net("10.244.0.5/32"),
+        server: address("169.254.75.10"),
+        router: Some(address("169.254.1.1")),
+        routes: vec![
+            (net("169.254.1.1/32"), address("0.0.0.0")),
+            (net("0.0.0.0/0"), address("169.254.1.1")),
+        ],
+        ..plan("k6t-eth0")
+    })
+}
+
 /// Starts the client, waits until the kernel has its default route, and reaches the outside by it.
 fn reaches_the_outside(rig: &Rig, client: &mut Command) -> Result<()> {
-    let plan = rig.point_to_point()?;
-    let events = rig.serve(plan)?;
+    let events = rig.serve(point_to_point()?)?;
     let mut routes = Started::start(&mut rig.in_guest(&["ip", "monitor", "route"]))?;
     // It does not say when it listens: it does once it tells of this.
     let mark = |verb| {

@@ -26,15 +26,8 @@ fn facts(root: &HostRoot) -> HostFacts {
 /// Every tree under `tests/hosts`.
 fn fixtures() -> Vec<String> {
     let hosts = tests::project().join("tests/hosts");
-    let entries = hosts
-        .read_dir_utf8()
-        .expect("the trees")
-        .map(Result::unwrap);
-    let mut names: Vec<_> = entries
-        .filter(|entry| entry.file_type().unwrap().is_dir())
-        .map(|entry| entry.file_name().to_owned())
-        .collect();
-    names.sort();
+    let mut names = numa::file::names(&hosts).expect("the trees");
+    names.retain(|name| hosts.join(name).is_dir());
     names
 }
 

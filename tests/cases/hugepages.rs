@@ -19,6 +19,9 @@ use tests::process::Started;
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What every step of a helper needs to go right.
+const UNFIT: &str = "this machine's kernel does what the test asks for";
+
 fn pages(size: PageSize, pages: u64) -> Request {
     Request {
         size,
@@ -65,11 +68,11 @@ fn qemu(group: Option<&Utf8Path>, objects: &[Value]) -> Started {
 }
 
 fn pid(process: &mut Started) -> i32 {
-    i32::try_from(process.child().id()).unwrap()
+    i32::try_from(process.child().id()).expect(UNFIT)
 }
 
 fn backends_of(process: &mut Started) -> Vec<Backend> {
-    backends(&huge_mappings(&HostRoot::default(), pid(process)).unwrap())
+    backends(&huge_mappings(&HostRoot::default(), pid(process)).expect(UNFIT))
 }
 
 /// A reservation, its fill watched, the pages proven, and all of it back after QEMU was killed.
@@ -78,13 +81,13 @@ fn filled_and_given_back(size: PageSize, each: &[u64]) {
     let total: u64 = each.iter().sum();
     held.add(size, total);
     let root = HostRoot::default();
-    let cgroup = Cgroup::read(&root).unwrap();
-    let counts = Counts::read(&root, &cgroup).unwrap();
-    let reservation = reserve(&pages(size, total), &counts.pools, &counts.limits).unwrap();
+    let cgroup = Cgroup::read(&root).expect(UNFIT);
+    let counts = Counts::read(&root, &cgroup).expect(UNFIT);
+    let reservation = reserve(&pages(size, total), &counts.pools, &counts.limits).expect(UNFIT);
     let free = pools::free(size);
 
-    let mut sampler = Sampler::start(&root, reservation).unwrap();
-    let start = sampler.next().unwrap().unwrap();
+    let mut sampler = Sampler::start(&root, reservation).expect(UNFIT);
+    let start = sampler.next().expect(UNFIT).expect(UNFIT);
     assert_eq!((start.filled(), start.is_done()), (Bytes(0), false));
     let objects: Vec<_> = each
         .iter()
@@ -92,8 +95,8 @@ fn filled_and_given_back(size: PageSize, each: &[u64]) {
         .map(|(id, pages)| backend(&format!("ram{id}"), size, *pages))
         .collect();
     let mut qemu = qemu(None, &objects);
-    qemu.wait_for("\"QMP\"", PATIENCE).unwrap();
-    let end = sampler.next().unwrap().unwrap();
+    qemu.wait_for("\"QMP\"", PATIENCE).expect(UNFIT);
+    let end = sampler.next().expect(UNFIT).expect(UNFIT);
     assert!(end.is_done(), "{end:?}");
     assert_eq!(end.filled(), Bytes(size.0.0 * total));
     assert!(sampler.next().is_none());
@@ -105,7 +108,7 @@ fn filled_and_given_back(size: PageSize, each: &[u64]) {
         .iter()
         .map(|backend| {
             assert!(backend.file.starts_with("/memfd:memory-backend-memfd"));
-            let bound = backend.bound_to.clone().unwrap().to_string();
+            let bound = backend.bound_to.clone().expect(UNFIT).to_string();
             (backend.length, backend.size, bound, backend.pages.clone())
         })
         .collect();
@@ -122,8 +125,8 @@ fn filled_and_given_back(size: PageSize, each: &[u64]) {
         .collect();
     assert_eq!(short, expected);
 
-    qemu.signal(Signal::SIGKILL).unwrap();
-    qemu.finish(PATIENCE).unwrap();
+    qemu.signal(Signal::SIGKILL).expect(UNFIT);
+    qemu.finish(PATIENCE).expect(UNFIT);
     held.wait_for_free(size, free);
     held.release();
 }
@@ -197,17 +200,17 @@ struct Group {
 impl Group {
     fn make() -> Self {
         let parent = v2_mount();
-        let read = |name| fs::read_to_string(parent.join(name)).unwrap();
+        let read = |name| fs::read_to_string(parent.join(name)).expect(UNFIT);
         assert!(
             read("cgroup.controllers").contains("hugetlb"),
             "this test needs the hugetlb controller in `{parent}`"
         );
         let switched_on = !read("cgroup.subtree_control").contains("hugetlb");
         if switched_on {
-            fs::write(parent.join("cgroup.subtree_control"), "+hugetlb").unwrap();
+            fs::write(parent.join("cgroup.subtree_control"), "+hugetlb").expect(UNFIT);
         }
         let path = parent.join(format!("virt-launcher-test-{}", std::process::id()));
-        fs::create_dir(&path).unwrap();
+        fs::create_dir(&path).expect(UNFIT);
         Self {
             path,
             parent,
@@ -216,7 +219,7 @@ impl Group {
     }
 
     fn set(&self, name: &str, value: impl ToString) {
-        fs::write(self.path.join(name), value.to_string()).unwrap();
+        fs::write(self.path.join(name), value.to_string()).expect(UNFIT);
     }
 }
 
@@ -231,7 +234,7 @@ impl Drop for Group {
 }
 
 fn v2_mount() -> Utf8PathBuf {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let mounts = fs::read_to_string("/proc/self/mounts").expect(UNFIT);
     let mount = mounts.lines().find_map(|line| {
         let words: Vec<_> = line.split(' ').collect();
         (words.get(2) == Some(&"cgroup2")).then(|| words[1].into())
@@ -251,25 +254,25 @@ fn refused_by_a_group(limit: &str) -> (Shortfall, Utf8PathBuf) {
     let mut within = Command::new("sh");
     within.args(["-c", "echo $$ > \"$0/cgroup.procs\"; echo in; exec cat"]);
     within.arg(&group.path).stdin(Stdio::piped());
-    let mut within = Started::start(&mut within).unwrap();
-    within.wait_for("in", PATIENCE).unwrap();
-    let cgroup = Cgroup::of(&root, pid(&mut within)).unwrap();
-    let before = Counts::read(&root, &cgroup).unwrap();
+    let mut within = Started::start(&mut within).expect(UNFIT);
+    within.wait_for("in", PATIENCE).expect(UNFIT);
+    let cgroup = Cgroup::of(&root, pid(&mut within)).expect(UNFIT);
+    let before = Counts::read(&root, &cgroup).expect(UNFIT);
     let request = pages(size, 8);
-    let short = reserve(&request, &before.pools, &before.limits).unwrap_err();
+    let short =
+        reserve(&request, &before.pools, &before.limits).expect_err("the group has too little");
     assert!(matches!(short.bites[..], [Bite::Limit(_)]), "{short}");
 
     let mut qemu = qemu(Some(&group.path), &[backend("ram", size, 8)]);
-    let status = qemu.finish(PATIENCE).unwrap();
+    let status = qemu.finish(PATIENCE).expect(UNFIT);
     assert!(!status.success(), "{:?}", qemu.seen());
-    println!("QEMU says: {:?}", qemu.seen());
-    let after = Counts::read(&root, &cgroup).unwrap();
+    let after = Counts::read(&root, &cgroup).expect(UNFIT);
     let count = |counts: &Counts| -> u64 {
         let of_size = counts.refusals.iter().filter(|it| it.size == size);
         of_size.map(|it| it.count).sum()
     };
     assert!(count(&after) > count(&before), "{after:?}");
-    let told = explain(&request, &before, &after).unwrap();
+    let told = explain(&request, &before, &after).expect(UNFIT);
     let file = group.path.join(limit);
     drop(within);
     drop(group);
@@ -300,8 +303,8 @@ fn a_groups_limit_on_reservations_is_told() {
 fn holder(state: &Utf8Path, pages: u64) -> Started {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hold_pools"));
     command.args([state.as_str(), "2Mi", &pages.to_string()]);
-    let mut holder = Started::start(command.stdin(Stdio::piped())).unwrap();
-    holder.wait_for("grown", PATIENCE).unwrap();
+    let mut holder = Started::start(command.stdin(Stdio::piped())).expect(UNFIT);
+    holder.wait_for("grown", PATIENCE).expect(UNFIT);
     holder
 }
 

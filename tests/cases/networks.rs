@@ -188,6 +188,78 @@ fn a_guest_bridged_to_the_pods_network_has_the_pods_address() -> Result<()> {
     ends_well(&mut vm)
 }
 
+/// A VM without a disk or kernel: its firmware starts the boot ROM of its NIC, which asks for an address.
+fn diskless(directory: &TempDir, model: &str) -> Result<Utf8PathBuf> {
+    let path = Utf8Path::from_path(directory.path())
+        .context("a path in UTF-8")?
+        .join(format!("{model}.yaml"));
+    let text = format!(
+        "apiVersion: kubevirt.io/v1\nkind: VirtualMachineInstance\nmetadata: {{name: diskless}}\nspec:\n  \
+         terminationGracePeriodSeconds: 0\n  domain:\n    memory: {{guest: 128Mi}}\n    devices:\n      interfaces: \
+         [{{name: default, masquerade: {{}}, model: {model}, bootOrder: 1}}]\n  networks: [{{name: default, pod: {{}}}}]\n"
+    );
+    std::fs::write(&path, text)?;
+    Ok(path)
+}
+
+#[test]
+fn every_nic_model_gets_an_address() -> Result<()> {
+    let directory = directory()?;
+    namespace::enter_fresh_network()?;
+    for model in ["virtio", "e1000", "e1000e", "rtl8139", "ne2k_pci", "pcnet"] {
+        let mut vm = run(&diskless(&directory, model)?, &["--no-console"])?;
+        vm.wait_for("has 10.0.2.2 on k6t-eth0", PATIENCE)
+            .context(model)?;
+        vm.signal(Signal::SIGTERM)?;
+        vm.finish(PATIENCE)?;
+    }
+    // QEMU has no boot ROM for this one: the firmware finds nothing to boot, and the VM runs.
+    let mut vm = run(&diskless(&directory, "igb")?, &["--no-console"])?;
+    vm.wait_for("guest: running", PATIENCE)?;
+    vm.signal(Signal::SIGTERM)?;
+    vm.finish(PATIENCE)?;
+    Ok(())
+}
+
+#[test]
+fn ten_networks_are_on_one_vm() -> Result<()> {
+    let directory = directory()?;
+    namespace::enter_fresh_network()?;
+    bridge("br1")?;
+    let (mut interfaces, mut networks) = (String::new(), String::new());
+    let (mut orders, mut options) = (String::new(), Vec::new());
+    for number in 1..10 {
+        interfaces.push_str(&format!("        - {{name: net{number}, bridge: {{}}}}\n"));
+        networks.push_str(&format!(
+            "    - {{name: net{number}, multus: {{networkName: net{number}}}}}\n"
+        ));
+        orders.push_str(&format!("eth{number}: 10.{number}.0.2/24\n            "));
+        options.extend(["--network".to_owned(), format!("net{number}=br1")]);
+    }
+    let vmi = example(
+        &directory,
+        &[
+            ("        - name: blue\n          bridge: {}\n", &interfaces),
+            (
+                "    - name: blue\n      multus:\n        networkName: blue-network\n",
+                &networks,
+            ),
+            ("eth1: 192.0.2.2/24\n", &orders),
+        ],
+    )?;
+    let neighbour = Neighbour::on("br1", "10.1.0.1/24")?;
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let mut vm = run(&vmi, &options)?;
+    vm.wait_for("demo: ready", PATIENCE)?;
+    assert_eq!(vm.demo("address"), Some("10.0.2.2/24"));
+    for number in 1..10 {
+        neighbour.sh(&format!(
+            "ip addr replace 10.{number}.0.1/24 dev eth0; busybox ping -c 1 -w 20 10.{number}.0.2"
+        ))?;
+    }
+    ends_well(&mut vm)
+}
+
 #[test]
 fn an_unknown_network_is_a_wrong_command_line() -> Result<()> {
     need::root();

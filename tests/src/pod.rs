@@ -89,6 +89,19 @@ impl Pod {
         })
     }
 
+    /// The supervisor of this moment alone: there may be no QEMU yet.
+    pub fn supervisor_of(outer: u32) -> Result<Process> {
+        let init = children(outer)?;
+        let init = init.first().context("there is no PID 1")?;
+        for child in children(init.cast_unsigned())? {
+            let command = fs::read_to_string(format!("/proc/{child}/cmdline"))?;
+            if command.split('\0').nth(1) == Some("supervise") {
+                return Process::open(child);
+            }
+        }
+        bail!("there is no supervisor at this moment")
+    }
+
     /// The pod's network namespace, to enter it.
     pub fn network(&self) -> Result<fs::File> {
         Ok(fs::File::open(format!("/proc/{}/ns/net", self.init.pid))?)

@@ -33,16 +33,11 @@ pub struct Started {
 impl Started {
     /// Starts the command with its stdout and stderr read by us; stdin is left as the command has it.
     pub fn start(command: &mut Command) -> Result<Self> {
-        Self::start_and(command, |_| {})
+        Self::start_shown(command, |_| {})
     }
 
-    /// The same, and shows each line on our stdout when it comes: for a log of what happened when.
-    #[expect(clippy::print_stdout, reason = "a test's output")]
-    pub fn start_shown(command: &mut Command) -> Result<Self> {
-        Self::start_and(command, |line| println!("{line}"))
-    }
-
-    fn start_and(command: &mut Command, show: fn(&str)) -> Result<Self> {
+    /// The same, and hands each line to `show` as well, when it comes.
+    pub fn start_shown(command: &mut Command, show: fn(&str)) -> Result<Self> {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

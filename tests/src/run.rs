@@ -4,10 +4,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::ops::{Deref, DerefMut};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use camino::Utf8PathBuf;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
 
@@ -183,6 +185,19 @@ impl Run {
     /// Exit code, once it has ended by itself.
     pub fn code(&mut self) -> Result<Option<i32>> {
         Ok(self.finish(BOOT)?.code())
+    }
+
+    /// A socket of the VM in the run's directory, as the machine sees it.
+    pub fn socket(&mut self, name: &str) -> Result<UnixStream> {
+        let pod = self.pod()?;
+        let private = format!("/proc/{}/root/run/kubevirt-private", pod.init.pid);
+        for entry in std::fs::read_dir(private)? {
+            let path = Utf8PathBuf::try_from(entry?.path())?.join(name);
+            if path.exists() {
+                return UnixStream::connect(&path).with_context(|| format!("cannot use `{path}`"));
+            }
+        }
+        anyhow::bail!("there is no socket `{name}`")
     }
 }
 

@@ -1,5 +1,7 @@
 use std::io::Write;
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// A tree with a pool of 2Mi pages on nodes 0 and 1, of 4 pages each, and the directory of the journals.
@@ -193,4 +195,48 @@ fn without_a_directory_there_is_nothing_to_recover() {
     let machine = machine();
     assert_eq!(recover(&machine.root, &machine.state).unwrap(), []);
     assert!(!machine.state.exists());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Wherever a holder is killed - before it changes a pool, after it, after it has written that down, growing or
+    /// shrinking - the next one leaves the pools as they were before it.
+    #[test]
+    fn a_holder_may_die_anywhere(
+        growths in proptest::collection::vec((0_u32..2, 0_u64..5), 1..4),
+        others in 0_u64..4,
+        cut in 0_usize..20,
+    ) {
+        let machine = machine();
+        let start = 4 + others;
+        let mut sizes = [start; 2];
+        let mut lines = vec![r#"{"boot":"one"}"#.to_owned()];
+        // What it would do to the end: grow all, then shrink all.
+        let up = growths.iter().map(|(node, pages)| (*node, true, *pages));
+        let down = (0..2).map(|node| {
+            let mine = growths.iter().filter(|(other, _)| *other == node);
+            (node, false, mine.map(|(_, pages)| *pages).sum())
+        });
+        let mut step = 0;
+        let mut alive = || { step += 1; step <= cut };
+        for (node, grows, pages) in up.chain(down) {
+            let size = &mut sizes[node as usize];
+            let to = if grows { *size + pages } else { *size - pages };
+            if !alive() { break; }
+            lines.push(format!(r#"{{"begin":{{"node":{node},"size":2097152,"from":{size},"to":{to}}}}}"#));
+            if !alive() { break; }
+            *size = to;
+            if !alive() { break; }
+            lines.push(format!(r#"{{"finish":{{"now":{to}}}}}"#));
+        }
+        for (node, size) in (0..).zip(sizes) {
+            machine.set(node, "nr_hugepages", &size.to_string());
+        }
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        machine.orphan(&lines);
+        recover(&machine.root, &machine.state).unwrap();
+        prop_assert_eq!(machine.sizes(), [start; 2]);
+        prop_assert_eq!(machine.journals(), 0);
+    }
 }

@@ -77,6 +77,27 @@ fn parts_on_one_node_come_first() {
 }
 
 #[test]
+fn parts_with_fewer_nodes_to_choose_from_come_first() {
+    let pools = [pool(0, 4, 4), pool(1, 4, 4)];
+    let request = request(&[(2, any(&[0, 1])), (4, any(&[0]))]);
+    let reservation = reserve(&request, &pools, &[]).unwrap();
+    assert_eq!(given(&reservation), [vec![(1, 2)], vec![(0, 4)]]);
+}
+
+#[test]
+fn promised_pages_are_not_free() {
+    let pools = [Pool {
+        reserved_on_host: 2,
+        ..pool(0, 4, 4)
+    }];
+    assert!(reserve(&request(&[(2, on(0))]), &pools, &[]).is_ok());
+    let short = reserve(&request(&[(3, on(0))]), &pools, &[]).unwrap_err();
+    let (free, reserved) = (4, 2);
+    assert_eq!(short.bites, [Bite::Promised { free, reserved }]);
+    assert_eq!(short.missing(), []);
+}
+
+#[test]
 fn everything_that_is_in_the_way_is_told() {
     let mut pools = [pool(0, 4, 1), pool(1, 2, 2)];
     for pool in &mut pools {

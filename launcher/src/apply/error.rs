@@ -12,6 +12,7 @@ use crate::privileges::PrivilegeError;
 use crate::storage::PrepareError;
 use crate::supervise::channel::Pid1Error;
 use crate::supervise::outcome::ExitCode;
+use crate::supervise::state_dir::StateError;
 
 /// A launch that failed. What was done is undone.
 #[derive(Debug, thiserror::Error)]
@@ -19,12 +20,18 @@ pub enum LaunchError {
     /// Images.
     #[error("cannot prepare the VM's disks")]
     Storage(#[source] PrepareError),
+    /// The plan is kept before anything is done.
+    #[error("cannot keep the VM's state")]
+    State(#[from] StateError),
     /// Files for QEMU.
     #[error(transparent)]
     Files(#[from] FilesError),
     /// Links, addresses, rules.
     #[error("cannot build the VM's network")]
     Network(#[source] NetError),
+    /// The kernel has another network than was planned.
+    #[error("the VM's network is not as it was made: {}", .0.iter().map(|one| crate::cli::chain(one)).collect::<Vec<_>>().join("; "))]
+    NotAsPlanned(Vec<NetError>),
     /// The DHCP server.
     #[error("cannot serve DHCP to the guest")]
     Dhcp(#[source] dhcp::DhcpError),
@@ -71,13 +78,17 @@ impl LaunchError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Storage(_) | Self::Fill(_) | Self::Placement(_) => ExitCode::Refused,
-            Self::Files(_) | Self::Network(_) | Self::Dhcp(_) => ExitCode::HostUnfit,
+            Self::Files(_) | Self::Network(_) | Self::NotAsPlanned(_) | Self::Dhcp(_) => {
+                ExitCode::HostUnfit
+            }
             Self::NotSpawned { .. } | Self::Monitor(_) | Self::Command { .. } => {
                 ExitCode::QemuFailed
             }
-            Self::Pid1(_) | Self::Privileges(_) | Self::Record(_) | Self::Thread(_) => {
-                ExitCode::Bug
-            }
+            Self::Pid1(_)
+            | Self::State(_)
+            | Self::Privileges(_)
+            | Self::Record(_)
+            | Self::Thread(_) => ExitCode::Bug,
         }
     }
 

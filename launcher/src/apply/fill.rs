@@ -13,6 +13,8 @@ use tokio::time::{Instant, sleep};
 use crate::machine::memory::by_backend;
 use crate::placement::{Binding, Placement};
 
+/// Target of events that only a terminal shows, each in place of the one before.
+const PROGRESS: &str = "progress";
 /// A page of 1 GiB takes a third of a second to clear.
 const PACE: Duration = Duration::from_millis(100);
 
@@ -114,10 +116,8 @@ impl Fill {
                 came = Instant::now();
             }
             let tenths = progress.filled().0.saturating_mul(10) / progress.wanted().0.max(1);
-            if terminal || tenths > told {
-                told = tenths;
-                tell(&progress);
-            }
+            tell(&progress, !terminal && tenths > told);
+            told = tenths;
             self.last = Some(progress);
         }
     }
@@ -140,15 +140,19 @@ impl Fill {
     }
 }
 
-fn tell(progress: &Progress) {
+/// Every time for a terminal, which shows the last alone; now and then for a log.
+fn tell(progress: &Progress, log: bool) {
     let (filled, wanted) = (progress.filled(), progress.wanted());
-    tracing::info!(
-        event = "memory-filling",
-        progress = true,
-        filled = filled.0,
-        wanted = wanted.0,
-        "memory: {filled} of {wanted} filled"
-    );
+    let text = format!("memory: {filled} of {wanted} filled");
+    tracing::info!(target: PROGRESS, event = "progress", "{text}");
+    if log {
+        tracing::info!(
+            event = "memory-filling",
+            filled = filled.0,
+            wanted = wanted.0,
+            "{text}"
+        );
+    }
 }
 
 #[cfg(test)]

@@ -1,31 +1,31 @@
 //! The steps from a plan to a running guest.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use numa::HostRoot;
 use qmp::Session;
-use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::error::LaunchError;
 use super::files;
 use super::fill::{Fill, FillError};
+use super::finish::finish;
 use super::progress::watched;
-use super::{records, threads};
+use super::threads;
+use super::told::{images_made, networks};
 use crate::net::dhcp;
 use crate::net::setup::{self, NetworkUp};
 use crate::plan::LaunchPlan;
 use crate::privileges;
 use crate::qemu;
-use crate::storage::prepare::{Prepared, prepare};
+use crate::storage::prepare::prepare;
 use crate::supervise::channel::Pid1;
-use crate::verify::Identity;
+use crate::supervise::kept;
 
 /// QEMU greets within 50 ms, after the last page that it fills; a machine that swaps takes longer.
 const GREETING: Duration = Duration::from_secs(60);
-/// Any other answer of the monitor.
-const ANSWER: Duration = Duration::from_secs(20);
 
 /// What a successful launch leaves to the supervisor.
 #[derive(Debug)]
@@ -38,8 +38,6 @@ pub struct Launched {
     pub dhcp: Vec<dhcp::Server>,
     /// QEMU, in the pod's PID namespace.
     pub qemu: i32,
-    /// Its threads, where they were placed.
-    pub threads: Option<Identity>,
 }
 
 /// PID 1's answer to the spawn request, passed on by whoever listens to PID 1.
@@ -107,27 +105,30 @@ impl Launch<'_> {
         let plan = self.plan;
         let request = qemu::spawn_request(plan);
         let files = files::open(plan, &taps)?;
-        records::write_plan(plan)?;
         let fill = Fill::prepare(&plan.placement, &HostRoot::default())?;
         asked();
         pid1.spawn(&request, &files)?;
         // Ours must close: were QEMU to die, its sockets would otherwise stay open and nobody would notice.
         drop(files);
         let network = async {
-            setup::set_up(&plan.network)
+            let up = setup::set_up(&plan.network)
                 .await
-                .map_err(LaunchError::Network)
+                .map_err(LaunchError::Network)?;
+            Ok((up, setup::verify(&plan.network).await))
         };
         let (network, monitor) = tokio::join!(timed(network), timed(self.monitor(spawned, fill)));
         let (network_ms, monitor_ms) = (network.0, monitor.0);
         // Kept first: whatever fails from here on, it is undone.
-        let network = network.1.map(|up| self.network = Some(up));
+        let network: Result<_, LaunchError> = network.1.map(|(up, read_back)| {
+            self.network = Some(up);
+            read_back.map_err(LaunchError::NotAsPlanned)
+        });
         // Without QEMU nothing else can have worked.
         let (session, events, pid) = monitor.1?;
-        network?;
+        network??;
         // QEMU holds them now; until then the taps must not vanish under the bridge.
         drop(taps);
-        let dhcp = self.serve_dhcp()?;
+        let dhcp = self.serve_dhcp(pid1)?;
         tracing::info!(
             event = "network-ready",
             ms = network_ms,
@@ -146,35 +147,13 @@ impl Launch<'_> {
             false => None,
         };
         self.drop_privileges(pid)?;
-        self.finish_machine(&session).await?;
-        if let Some(identity) = &threads {
-            let report = threads::confirm(pid, identity, plan)?;
-            records::write(&plan.paths.placement(plan.uid), &report)?;
-        }
-        if plan.lifecycle.start_paused {
-            tracing::info!(
-                event = "guest-paused",
-                ms = ms(self.started),
-                "guest: left paused as asked"
-            );
-        } else {
-            let continued = session.execute_raw("cont", json!({}), ANSWER).await;
-            continued.map_err(|source| LaunchError::Command {
-                command: "cont".to_owned(),
-                source,
-            })?;
-            tracing::info!(
-                event = "guest-running",
-                ms = ms(self.started),
-                "guest: running"
-            );
-        }
+        pid1.settled()?;
+        finish(plan, &session, pid, threads.as_ref(), self.started).await?;
         Ok(Launched {
             session,
             events,
             dhcp,
             qemu: pid,
-            threads,
         })
     }
 
@@ -236,16 +215,15 @@ impl Launch<'_> {
         }
     }
 
-    /// The port below 1024 needs a privilege that is about to fall.
-    fn serve_dhcp(&self) -> Result<Vec<dhcp::Server>, LaunchError> {
-        let leases = self
-            .plan
-            .network
-            .nics
-            .iter()
-            .filter_map(|nic| nic.dhcp.as_ref());
-        leases
-            .map(|lease| dhcp::Server::bind(lease).map_err(LaunchError::Dhcp))
+    /// The port below 1024 needs a privilege that is about to fall: PID 1 keeps the socket for supervisors to come.
+    fn serve_dhcp(&self, pid1: &Pid1) -> Result<Vec<dhcp::Server>, LaunchError> {
+        let nics = self.plan.network.nics.iter();
+        nics.filter_map(|nic| nic.dhcp.as_ref())
+            .map(|lease| {
+                let server = dhcp::Server::bind(lease).map_err(LaunchError::Dhcp)?;
+                pid1.keep(&kept::dhcp(&lease.link), server.as_fd())?;
+                Ok(server)
+            })
             .collect()
     }
 
@@ -269,20 +247,6 @@ impl Launch<'_> {
         Ok(())
     }
 
-    /// What QEMU takes only over QMP, while the guest stands still.
-    async fn finish_machine(&self, session: &Session) -> Result<(), LaunchError> {
-        for step in &self.plan.before_cont {
-            let done = session
-                .execute_raw(&step.execute, step.arguments.clone(), ANSWER)
-                .await;
-            done.map_err(|source| LaunchError::Command {
-                command: step.execute.clone(),
-                source,
-            })?;
-        }
-        Ok(())
-    }
-
     async fn undo(&mut self) {
         let Some(network) = self.network.take() else {
             return;
@@ -290,39 +254,6 @@ impl Launch<'_> {
         for failure in network.undo().await.err().into_iter().flatten() {
             tracing::warn!(event = "undo-failed", error = %crate::cli::chain(&failure), "part of the network is left behind");
         }
-    }
-}
-
-fn images_made(images: &Prepared) -> String {
-    match images.steps.len() {
-        0 => "nothing to make".to_owned(),
-        1 => "1 image".to_owned(),
-        count => format!("{count} images"),
-    }
-}
-
-fn networks(plan: &LaunchPlan) -> String {
-    let nics = plan.network.nics.iter().map(|nic| {
-        let leased = nic
-            .dhcp
-            .as_ref()
-            .map(|lease| lease.address.addr().to_string());
-        let guest6 = nic.masquerade().and_then(|nat| nat.guest6);
-        let guest = leased
-            .or_else(|| guest6.map(|net| net.addr().to_string()))
-            .unwrap_or_else(|| "no address of ours".to_owned());
-        let whose = if nic.is_ours() {
-            ""
-        } else {
-            ", found prepared"
-        };
-        format!("{} as {guest} on {}{whose}", nic.name, nic.tap.name)
-    });
-    let nics: Vec<String> = nics.collect();
-    if nics.is_empty() {
-        "none".to_owned()
-    } else {
-        nics.join(", ")
     }
 }
 
@@ -351,6 +282,6 @@ async fn timed<T>(work: impl Future<Output = T>) -> (f64, T) {
     (ms(started), value)
 }
 
-fn ms(since: Instant) -> f64 {
+pub(super) fn ms(since: Instant) -> f64 {
     crate::local::outer::millis(since)
 }

@@ -13,7 +13,9 @@
 pub mod error;
 pub mod files;
 pub mod fill;
+pub mod finish;
 pub mod launch;
 pub mod progress;
 pub mod records;
 pub mod threads;
+mod told;

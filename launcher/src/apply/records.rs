@@ -42,11 +42,6 @@ pub enum RecordError {
     },
 }
 
-/// Writes the plan where [`read_plan`] finds it: the beginning of the VM's journal.
-pub fn write_plan(plan: &LaunchPlan) -> Result<(), RecordError> {
-    write(&plan.paths.plan(plan.uid), plan)
-}
-
 /// The plan of a VM, from its file.
 pub fn read_plan(path: &Utf8Path) -> Result<LaunchPlan, RecordError> {
     let text = fs::read_to_string(path).map_err(|source| RecordError::Io {
@@ -54,6 +49,11 @@ pub fn read_plan(path: &Utf8Path) -> Result<LaunchPlan, RecordError> {
         path: path.to_owned(),
         source,
     })?;
+    parse_plan(&text, path)
+}
+
+/// The plan that was read from `path`.
+pub fn parse_plan(text: &str, path: &Utf8Path) -> Result<LaunchPlan, RecordError> {
     let garbled = |source| RecordError::Garbled {
         path: path.to_owned(),
         source,
@@ -63,12 +63,12 @@ pub fn read_plan(path: &Utf8Path) -> Result<LaunchPlan, RecordError> {
     struct Versioned {
         version: u32,
     }
-    let Versioned { version } = serde_json::from_str(&text).map_err(garbled)?;
+    let Versioned { version } = serde_json::from_str(text).map_err(garbled)?;
     if version > VERSION {
         let path = path.to_owned();
         return Err(RecordError::Newer { path, version });
     }
-    serde_json::from_str(&text).map_err(garbled)
+    serde_json::from_str(text).map_err(garbled)
 }
 
 /// Writes a record for its owner alone: the whole of it is there, or what was there before. It need not outlive the

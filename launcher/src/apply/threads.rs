@@ -40,10 +40,7 @@ pub enum PlaceError {
 
 /// Whether the placement says anything that is to be carried out.
 pub fn is_placed(placement: &Placement) -> bool {
-    placement.dedicated
-        || placement.emulator.is_some()
-        || !placement.iothreads.is_empty()
-        || memory::is_huge(placement)
+    placement.dedicated || placement.emulator.is_some() || memory::is_huge(placement)
 }
 
 /// Whether real time can be had, where it is asked for. Before anything is started.

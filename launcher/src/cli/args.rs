@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::ctl::CtlArgs;
 use crate::inspect::{InspectArgs, Output};
 use crate::net::wire::HostBridge;
+use crate::placement::Policy;
 
 /// Boots a KubeVirt VirtualMachineInstance on QEMU/KVM, without libvirt.
 #[derive(Debug, Parser)]
@@ -30,6 +32,8 @@ pub enum Command {
     Qmp(InspectArgs),
     /// Tell whether every thread and huge page of a running VM is where its plan says
     Verify(VerifyArgs),
+    /// Do something with a running VM: pause it, shut it down, look at its console, ...
+    Ctl(CtlArgs),
     /// Print a shell's completion script
     Completions(CompletionsArgs),
     /// The half of a run that owns the VM
@@ -55,6 +59,9 @@ pub struct VmArgs {
     /// Run on TCG where KVM is absent or unfit
     #[arg(long)]
     pub allow_emulation: bool,
+    /// How near CPUs, memory and devices are to be (none, prefer, strict): instead of the VMI's annotation
+    #[arg(long, value_name = "POLICY", value_parser = policy)]
+    pub placement_policy: Option<Policy>,
     /// QEMU's program
     #[arg(long, value_name = "PATH", default_value = "qemu-system-x86_64")]
     pub qemu: Utf8PathBuf,
@@ -77,6 +84,9 @@ pub struct RunArgs {
     /// Do not show the guest's serial console
     #[arg(long)]
     pub no_console: bool,
+    /// Grow the pools of huge pages by what the guest lacks while it runs; local runs only
+    #[arg(long)]
+    pub grow_hugepages: bool,
 }
 
 /// For people or for machines.
@@ -154,6 +164,10 @@ fn disk(text: &str) -> Result<(String, Utf8PathBuf), String> {
     }
 }
 
+fn policy(text: &str) -> Result<Policy, String> {
+    Policy::from_name(text).ok_or_else(|| "give `none`, `prefer` or `strict`".to_owned())
+}
+
 fn network(text: &str) -> Result<(String, HostBridge), String> {
     match text.split_once('=') {
         Some((name, bridge)) if !name.is_empty() => {
@@ -199,6 +213,9 @@ impl RunArgs {
         for (name, path) in disks {
             option("--disk", &format!("{name}={path}"));
         }
+        if let Some(policy) = self.vm.placement_policy {
+            option("--placement-policy", policy.name());
+        }
         option("--qemu", self.vm.qemu.as_str());
         if self.log_format == LogFormat::Json {
             option("--log-format", "json");
@@ -231,6 +248,8 @@ mod tests {
             "--kernel-boot-dir",
             "/k",
             "--allow-emulation",
+            "--placement-policy",
+            "strict",
         ];
         let Command::Run(args) = Cli::parse_from(typed).command else {
             panic!("not a run")
@@ -245,5 +264,6 @@ mod tests {
         assert_eq!(told.vm.disks, [("a".to_owned(), Utf8PathBuf::from("/b=c"))]);
         assert_eq!(told.vm.kernel_boot_dir, args.vm.kernel_boot_dir);
         assert!(told.vm.allow_emulation);
+        assert_eq!(told.vm.placement_policy, Some(Policy::Strict));
     }
 }

@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and how the answer is told.
 
 pub mod args;
+pub mod ctl;
 pub mod log;
 mod networks;
 pub mod plan;
@@ -25,6 +26,7 @@ pub fn main(cli: Cli) -> u8 {
         Command::Host(args) => plan::host(&args),
         Command::Qmp(args) => qmp::qmp(&args),
         Command::Verify(args) => verify::verify(&args),
+        Command::Ctl(args) => ctl::ctl(&args),
         Command::Completions(args) => {
             args::completions(args.shell);
             ExitCode::Stopped as u8

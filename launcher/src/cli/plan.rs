@@ -79,7 +79,10 @@ async fn prepare_at(
     // The probe takes milliseconds in the kernel: beside everything else.
     let probe =
         (wanted == Wanted::Run).then(|| std::thread::spawn(|| kvm::probe(&HostRoot::default())));
-    let (spec, mut notices) = spec(text).map_err(NoPlan::Refused)?;
+    let (mut spec, mut notices) = spec(text).map_err(NoPlan::Refused)?;
+    if let Some(policy) = args.placement_policy {
+        spec.placement.policy = policy;
+    }
     let facts = facts(root).await.map_err(NoPlan::Unfit)?;
     let accel = match probe {
         Some(probe) => accelerator(

@@ -9,14 +9,23 @@ use nix::sys::signal::SigSet;
 use super::args::{LogFormat, PodInitArgs, RunArgs};
 use super::plan::{Wanted, prepare};
 use super::{log, networks, report, vmi_source};
+use crate::apply::records;
 use crate::local::outer::{self, millis};
 use crate::local::pod_init;
 use crate::monitor::pid1::{self, Verdict};
+use crate::plan::LaunchPlan;
 use crate::pod::PodPaths;
 use crate::storage;
-use crate::supervise::channel::Pid1;
+use crate::supervise::channel::{Found, Pid1};
 use crate::supervise::driver::{self, Ended};
+use crate::supervise::kept;
 use crate::supervise::outcome::{ExitCode, Outcome};
+use crate::supervise::state_dir::{self, StateDir};
+
+/// A pod has no say in the machine's memory.
+#[derive(Debug, thiserror::Error)]
+#[error("--grow-hugepages is for local runs: a pod gets the pages that the kubelet gives it")]
+struct NotLocal;
 
 /// A process that is PID 1 is in a pod; any other makes one.
 pub fn run(args: &RunArgs) -> u8 {
@@ -30,21 +39,27 @@ pub fn run(args: &RunArgs) -> u8 {
 
 /// Synchronous and tiny: everything that can fail in interesting ways is the supervisor's.
 fn in_pod(args: &RunArgs) -> u8 {
+    if args.grow_hugepages {
+        return report::failure("usage", &NotLocal, ExitCode::Usage);
+    }
     if !args.networks.is_empty() {
         let error = networks::NetworkOptionError::InPod;
         return report::failure("network-in-pod", &error, ExitCode::Usage);
     }
-    let mut supervisor = Command::new("/proc/self/exe");
-    supervisor
-        .arg("supervise")
-        .args(std::env::args_os().skip(2));
+    let supervisor = || {
+        let mut supervisor = Command::new("/proc/self/exe");
+        supervisor
+            .arg("supervise")
+            .args(std::env::args_os().skip(2));
+        supervisor
+    };
     match pid1::run(supervisor) {
-        Ok(Verdict::Supervisor(code)) => code,
-        Ok(Verdict::Lost(number)) => {
+        Ok(Verdict::Done(code)) => code,
+        Ok(Verdict::Lost(status)) => {
             tracing::error!(
                 event = "supervisor-lost",
-                signal = number,
-                "the supervisor was ended by signal {number}"
+                status = %status,
+                "the supervisor died ({status}) and there is no guest that another one could take up"
             );
             ExitCode::ControlLost as u8
         }
@@ -77,6 +92,7 @@ fn locally(args: &RunArgs) -> u8 {
         arguments: args.in_pod(&disks),
         init_arguments,
         console: !args.no_console,
+        grow_hugepages: args.grow_hugepages,
     };
     match outer::run(&local) {
         Ok(code) => code,
@@ -114,13 +130,33 @@ pub fn supervise(args: &RunArgs) -> u8 {
     };
     runtime.block_on(async {
         match Pid1::inherit() {
-            Ok(pid1) => own(args, &pid1).await,
+            Ok(pid1) => match own(args, &pid1).await {
+                // The word that ends the pod: without it PID 1 takes our end for a crash.
+                Ok(code) => match pid1.done(code) {
+                    Ok(()) => code,
+                    Err(error) => report::failure("pid1-gone", &error, ExitCode::ControlLost),
+                },
+                Err(code) => code,
+            },
             Err(error) => report::failure("no-pid1", &error, ExitCode::Usage),
         }
     })
 }
 
-async fn own(args: &RunArgs, pid1: &Pid1) -> u8 {
+/// The pod's exit code; or this process's alone: a guest runs on, and PID 1 starts the next supervisor.
+async fn own(args: &RunArgs, pid1: &Pid1) -> Result<u8, u8> {
+    let mut found = match pid1.greeting().await {
+        Ok(found) => found,
+        Err(error) => return Err(report::failure("no-greeting", &error, ExitCode::Bug)),
+    };
+    match found.kept.remove(kept::STATE) {
+        Some(dir) => follow(pid1, found, StateDir::from_kept(dir)).await,
+        None => Ok(begin(args, pid1, found).await),
+    }
+}
+
+/// The first supervisor.
+async fn begin(args: &RunArgs, pid1: &Pid1, found: Found) -> u8 {
     let started = Instant::now();
     let text = match vmi_source::read(&args.vm) {
         Ok(text) => text,
@@ -138,7 +174,24 @@ async fn own(args: &RunArgs, pid1: &Pid1) -> u8 {
         plan.domain,
         plan.accel
     );
-    let ended = driver::run(&plan, pid1).await;
+    let ended = driver::run(&plan, pid1, found).await;
+    conclude(&plan, started, ended)
+}
+
+/// One that follows a dead one.
+async fn follow(pid1: &Pid1, found: Found, dir: StateDir) -> Result<u8, u8> {
+    let no_plan = |error: &(dyn std::error::Error + 'static)| {
+        report::failure("no-plan", error, ExitCode::Bug)
+    };
+    let text = dir.text(state_dir::PLAN).map_err(|error| no_plan(&error))?;
+    let plan =
+        records::parse_plan(&text, state_dir::PLAN.into()).map_err(|error| no_plan(&error))?;
+    let started = Instant::now();
+    let ended = driver::take_up(&plan, pid1, dir, found).await;
+    Ok(conclude(&plan, started, ended))
+}
+
+fn conclude(plan: &LaunchPlan, started: Instant, ended: Ended) -> u8 {
     let log = plan.paths.qemu_log(plan.uid);
     match ended {
         Ended::Vm(outcome) => told(&outcome, millis(started), &log),

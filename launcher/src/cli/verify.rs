@@ -14,8 +14,8 @@ pub fn verify(args: &VerifyArgs) -> u8 {
         Err(error) => return report::failure("runtime-failed", &error, ExitCode::Bug),
     };
     let ask = Ask {
-        socket: args.socket.as_deref(),
-        pod: args.pod.as_deref(),
+        socket: args.socket.as_ref(),
+        pod: args.pod.as_ref(),
         json: args.output == Output::Json,
     };
     match runtime.block_on(run(ask, &Search::default(), &mut std::io::stdout())) {

@@ -17,7 +17,10 @@ pub fn is_read_only(command: &str) -> bool {
         || command.starts_with("qom-list")
         || matches!(
             command,
-            "qom-get" | "device-list-properties" | "x-debug-query-block-graph"
+            "qom-get"
+                | "device-list-properties"
+                | "x-debug-query-block-graph"
+                | "x-virt-launcher-status"
         )
 }
 

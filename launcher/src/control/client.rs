@@ -1,18 +1,21 @@
 //! One client of the inspection socket: its commands one after the other, events in between.
 
-use std::{collections::VecDeque, io, pin::Pin};
+use std::{collections::VecDeque, io, pin::Pin, sync::Arc};
 
 use qmp::{
-    Delivery, ErrorClass, Events, ExecuteError, Session,
+    Delivery, ErrorClass, Event, Events, ExecuteError, Session,
     server::{Call, Connection, Received},
 };
 use serde_json::{Value, json};
 use tokio::{
     net::UnixStream,
+    sync::watch,
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{ALLOW_WRITE, Access, Policy, request::Request};
+use super::{
+    ALLOW_WRITE, Access, Own, PREFIX, Policy, STATUS_EVENT, STATUS_EVENTS, request::Request,
+};
 
 /// Why a client was cut off.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +33,9 @@ pub(super) enum CutOff {
 pub(super) struct Client {
     connection: Connection,
     session: Session,
+    own: Arc<dyn Own>,
+    /// Once the client has asked for it.
+    status: Option<watch::Receiver<Arc<Value>>>,
     events: Events,
     policy: Policy,
     may_write: bool,
@@ -46,6 +52,7 @@ impl Client {
     pub(super) fn new(
         stream: UnixStream,
         session: Session,
+        own: Arc<dyn Own>,
         policy: Policy,
         may_write: bool,
     ) -> Self {
@@ -53,6 +60,8 @@ impl Client {
             connection: Connection::new(stream, policy.message),
             events: session.events(),
             session,
+            own,
+            status: None,
             policy,
             may_write,
             access: None,
@@ -85,6 +94,7 @@ impl Client {
                     Some(delivery) => self.tell(delivery).await?,
                     None => session_ended = true,
                 },
+                status = changed(&mut self.status) => self.tell_status(&status).await?,
                 (id, result) = run(&mut running), if running.is_some() => {
                     running = None;
                     self.answer(&id, result).await?;
@@ -95,7 +105,8 @@ impl Client {
     }
 
     async fn greet(&mut self) -> Result<(), CutOff> {
-        let offered: &[&str] = if self.may_write { &[ALLOW_WRITE] } else { &[] };
+        let all = [STATUS_EVENTS, ALLOW_WRITE];
+        let offered = &all[..if self.may_write { 2 } else { 1 }];
         let greeting = self.connection.greet(self.session.version(), offered);
         patiently(&self.policy, greeting).await
     }
@@ -138,6 +149,18 @@ impl Client {
             (Request::Execute { name, .. }, Some(access)) if !access.allows(&name) => {
                 self.refuse(&id, &self.why_not(&name)).await?;
             }
+            (Request::Execute { name, arguments }, Some(_)) if name.starts_with(PREFIX) => {
+                let own = name[PREFIX.len()..].to_owned();
+                let answer = Arc::clone(&self.own).run(own, arguments);
+                return Ok(Some(Box::pin(async move {
+                    let refused = |desc| ExecuteError::Refused {
+                        command: name,
+                        class: ErrorClass::GenericError,
+                        desc,
+                    };
+                    (id, answer.await.map_err(refused))
+                })));
+            }
             (Request::Execute { name, arguments }, Some(_)) => {
                 let (session, deadline) = (self.session.clone(), self.policy.deadline);
                 return Ok(Some(Box::pin(async move {
@@ -157,17 +180,38 @@ impl Client {
     }
 
     async fn negotiate(&mut self, id: &Value, enable: &[String]) -> Result<(), CutOff> {
-        let offered = |name: &&String| self.may_write && *name == ALLOW_WRITE;
+        let offered =
+            |name: &&String| *name == STATUS_EVENTS || (self.may_write && *name == ALLOW_WRITE);
         if let Some(name) = enable.iter().find(|name| !offered(name)) {
             let desc = format!("QMP capability '{name}' is not available");
             return self.refuse(id, &desc).await;
         }
-        self.access = Some(if enable.is_empty() {
-            Access::ReadOnly
-        } else {
-            Access::Write
+        let enabled = |wanted: &str| enable.iter().any(|name| name == wanted);
+        self.access = Some(match enabled(ALLOW_WRITE) {
+            true => Access::Write,
+            false => Access::ReadOnly,
         });
-        self.send_reply(id, &json!({})).await
+        self.send_reply(id, &json!({})).await?;
+        if enabled(STATUS_EVENTS) {
+            let mut status = self.own.watch();
+            // The first is told at once: whoever waits for a state may be there already.
+            status.mark_changed();
+            self.status = Some(status);
+        }
+        Ok(())
+    }
+
+    async fn tell_status(&mut self, status: &Value) -> Result<(), CutOff> {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let since = since.unwrap_or_default();
+        let event = Event {
+            name: STATUS_EVENT.to_owned(),
+            data: status.clone(),
+            seconds: since.as_secs().cast_signed(),
+            microseconds: since.subsec_micros().into(),
+            known: None,
+        };
+        patiently(&self.policy, self.connection.event(&event)).await
     }
 
     async fn tell(&mut self, delivery: Delivery) -> Result<(), CutOff> {
@@ -209,6 +253,17 @@ async fn run(running: &mut Option<Running>) -> Reply {
         Some(running) => running.await,
         None => std::future::pending().await,
     }
+}
+
+/// The status, when it is another. Cancel-safe.
+async fn changed(status: &mut Option<watch::Receiver<Arc<Value>>>) -> Arc<Value> {
+    if let Some(receiver) = status
+        && receiver.changed().await.is_ok()
+    {
+        return Arc::clone(&receiver.borrow_and_update());
+    }
+    // Not asked for; or the supervisor is on its way out, and the session's end is told by itself.
+    std::future::pending().await
 }
 
 /// A write that must be done before patience ends.

@@ -3,15 +3,16 @@
 //! A QEMU monitor serves one client at a time, and the supervisor is that client. Here others get the same
 //! protocol: greeting, capabilities, ids of their own, every event. They may look, not touch, unless they
 //! enable the capability [`ALLOW_WRITE`], which the greeting offers only to the supervisor's own uid and to
-//! root. Everything is bounded: clients, message size, commands that wait, how long a client may not read.
+//! root. Commands whose names begin with [`PREFIX`] are the supervisor's own ([`Own`]). Everything is bounded: clients, message size, commands that wait, how long a client may not read.
 
 mod access;
 mod client;
+mod own;
 mod request;
 #[cfg(test)]
 mod tests;
 
-use std::{io, os::unix::fs::PermissionsExt, time::Duration};
+use std::{io, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 
 use camino::Utf8Path;
 use tokio::{
@@ -21,6 +22,7 @@ use tokio::{
 };
 
 pub use access::{Access, is_read_only};
+pub use own::{Answering, Own, PREFIX, STATUS_EVENT, STATUS_EVENTS};
 
 /// The capability that a client enables to run commands that change something.
 pub const ALLOW_WRITE: &str = "allow-write";
@@ -72,13 +74,19 @@ pub fn bind(path: &Utf8Path) -> io::Result<std::os::unix::net::UnixListener> {
     Ok(listener)
 }
 
-/// Serves clients until the session ends. Dropping the future cuts all of them off.
-pub async fn serve(listener: UnixListener, session: qmp::Session, policy: Policy) {
+/// Serves clients until the session ends; `own` answers the supervisor's own commands. Dropping the future cuts all of
+/// them off.
+pub async fn serve(
+    listener: UnixListener,
+    session: qmp::Session,
+    own: Arc<dyn Own>,
+    policy: Policy,
+) {
     let mut clients = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => admit(stream, &session, &policy, &mut clients),
+                Ok((stream, _)) => admit(stream, &session, &own, &policy, &mut clients),
                 Err(error) => {
                     // Out of descriptors, most likely: a client that leaves gives one back.
                     tracing::warn!(%error, "cannot accept an inspection client");
@@ -100,7 +108,13 @@ pub async fn serve(listener: UnixListener, session: qmp::Session, policy: Policy
     .await;
 }
 
-fn admit(stream: UnixStream, session: &qmp::Session, policy: &Policy, clients: &mut JoinSet<()>) {
+fn admit(
+    stream: UnixStream,
+    session: &qmp::Session,
+    own: &Arc<dyn Own>,
+    policy: &Policy,
+    clients: &mut JoinSet<()>,
+) {
     if clients.len() >= policy.clients {
         tracing::warn!(
             limit = policy.clients,
@@ -113,7 +127,13 @@ fn admit(stream: UnixStream, session: &qmp::Session, policy: &Policy, clients: &
         .peer_cred()
         .is_ok_and(|peer| policy.writers.contains(&peer.uid()));
     // Subscribed before the greeting: a client misses nothing that happens after it.
-    let client = client::Client::new(stream, session.clone(), policy.clone(), may_write);
+    let client = client::Client::new(
+        stream,
+        session.clone(),
+        Arc::clone(own),
+        policy.clone(),
+        may_write,
+    );
     clients.spawn(async move {
         if let Err(ended) = client.run().await {
             tracing::debug!(%ended, "inspection client cut off");

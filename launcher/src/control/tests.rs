@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::unix::{OwnedReadHalf, OwnedWriteHalf},
+    sync::watch,
     task::JoinHandle,
 };
 
@@ -15,9 +16,30 @@ use super::*;
 
 const LONG: Duration = Duration::from_secs(60);
 
+/// Stands for the supervisor's own half.
+#[derive(Debug)]
+struct Nobody(watch::Sender<Arc<Value>>);
+
+impl Own for Nobody {
+    fn run(self: Arc<Self>, name: String, arguments: Value) -> Answering {
+        Box::pin(async move {
+            match name.as_str() {
+                "status" => Ok(json!({"state": "Running"})),
+                "pause" => Ok(arguments),
+                other => Err(format!("there is no operation `{other}`")),
+            }
+        })
+    }
+
+    fn watch(&self) -> watch::Receiver<Arc<Value>> {
+        self.0.subscribe()
+    }
+}
+
 struct House {
     path: Utf8PathBuf,
     fake: Fake,
+    status: watch::Sender<Arc<Value>>,
     served: JoinHandle<()>,
     _dir: tempfile::TempDir,
 }
@@ -32,10 +54,17 @@ async fn house(policy: Policy) -> House {
     );
     negotiated.expect("negotiated");
     let listener = UnixListener::from_std(bind(&path).expect("bound")).expect("registered");
-    let served = tokio::spawn(serve(listener, session.expect("a session"), policy));
+    let status = watch::Sender::new(Arc::default());
+    let served = tokio::spawn(serve(
+        listener,
+        session.expect("a session"),
+        Arc::new(Nobody(status.clone())),
+        policy,
+    ));
     House {
         path,
         fake,
+        status,
         served,
         _dir: dir,
     }
@@ -174,7 +203,10 @@ async fn another_user_is_not_offered_to_write() {
         .await
         .expect_err("read-only");
     let mut raw = Raw::connect(&house).await;
-    assert_eq!(raw.hear().await["QMP"]["capabilities"], json!([]));
+    assert_eq!(
+        raw.hear().await["QMP"]["capabilities"],
+        json!([STATUS_EVENTS])
+    );
     raw.say(r#"{"execute": "qmp_capabilities", "arguments": {"enable": ["allow-write"]}}"#)
         .await;
     assert_eq!(
@@ -326,4 +358,44 @@ async fn clients_get_the_last_events_and_the_end() {
     );
     assert_eq!(client.closed().await, qmp::CloseReason::Eof { partial: 0 });
     house.served.await.expect("served to the end");
+}
+
+#[tokio::test]
+async fn the_supervisors_own_commands_never_reach_qemu() {
+    let house = house(own()).await;
+    let reader = session(&house, &[]).await;
+    let status = reader
+        .execute_raw("x-virt-launcher-status", Value::Null, LONG)
+        .await;
+    assert_eq!(status.expect("read-only")["state"], "Running");
+    let refused = reader
+        .execute_raw("x-virt-launcher-pause", Value::Null, LONG)
+        .await;
+    assert!(refused.is_err(), "a reader pauses nothing");
+    let writer = session(&house, &[ALLOW_WRITE]).await;
+    let paused = writer
+        .execute_raw("x-virt-launcher-pause", json!({"a": 1}), LONG)
+        .await;
+    assert_eq!(paused.expect("paused"), json!({"a": 1}));
+    let unknown = writer
+        .execute_raw("x-virt-launcher-dance", Value::Null, LONG)
+        .await;
+    assert!(unknown.expect_err("unknown").to_string().contains("dance"));
+}
+
+#[tokio::test]
+async fn the_status_is_told_at_once_and_when_it_changes() {
+    let house = house(own()).await;
+    let client = session(&house, &[STATUS_EVENTS]).await;
+    let mut events = client.critical_events().expect("not taken yet");
+    let first = events.next_event().await.expect("an event");
+    assert_eq!(
+        (first.name.as_str(), &first.data),
+        (STATUS_EVENT, &Value::Null)
+    );
+    house
+        .status
+        .send_replace(Arc::new(json!({"state": "Paused"})));
+    let second = events.next_event().await.expect("an event");
+    assert_eq!(second.data["state"], "Paused");
 }

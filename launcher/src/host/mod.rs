@@ -3,6 +3,7 @@
 mod cpuinfo;
 mod environment;
 mod links;
+mod plugin;
 mod read;
 mod resolver;
 mod rights;
@@ -10,6 +11,7 @@ mod text;
 mod vif_cache;
 
 pub use links::links_from;
+pub use plugin::PluginDevice;
 pub use read::FactsError;
 pub use text::text;
 pub use vif_cache::VifCache;
@@ -71,6 +73,9 @@ pub struct HostFacts {
     pub vif_caches: BTreeMap<String, VifCache>,
     /// The pod's environment, as the device plugins and the kubelet set it.
     pub environment: BTreeMap<String, String>,
+    /// PCI devices that the environment names.
+    #[serde(default)]
+    pub devices: Vec<PluginDevice>,
 }
 
 /// What older facts do not tell is taken to be allowed.

@@ -3,7 +3,7 @@
 use hugepages::Bytes;
 use numa::{Allowed, Cgroup, ControlFile, FactError, HostRoot, Topology, file};
 
-use super::{HostFacts, Link, cpuinfo, environment, resolver, rights, vif_cache};
+use super::{HostFacts, Link, cpuinfo, environment, plugin, resolver, rights, vif_cache};
 
 /// Facts that no plan can be made from.
 #[derive(Debug, thiserror::Error)]
@@ -59,12 +59,15 @@ impl HostFacts {
         if mems.is_empty() {
             return Err(nothing("memory node"));
         }
+        let topology = Topology::read(root)?;
+        let environment = environment::read(root)?;
         let pools = hugepages::pools(root)?;
         Ok(Self {
             cpus,
             mems,
             disagreements,
-            topology: Topology::read(root)?,
+            devices: plugin::read(root, &environment, &topology)?,
+            topology,
             hugetlb: hugepages::limits(&cgroup, &hugepages::sizes(&pools))?,
             pools,
             mbind: rights::mbind(root),
@@ -78,7 +81,7 @@ impl HostFacts {
             resolver: resolver::read(root)?,
             vif_caches: vif_cache::read(root, &links)?,
             links,
-            environment: environment::read(root)?,
+            environment,
         })
     }
 }

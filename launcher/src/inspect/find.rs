@@ -27,14 +27,14 @@ impl Default for Search {
     }
 }
 
-/// The socket to connect to.
-pub(crate) async fn find(
-    socket: Option<&Utf8Path>,
-    pod: Option<&Utf8Path>,
+/// The socket to connect to: the one that was named, that of the named pod, or that of the one VM there is.
+pub async fn find(
+    socket: Option<&Utf8PathBuf>,
+    pod: Option<&Utf8PathBuf>,
     search: &Search,
 ) -> Result<Utf8PathBuf, InspectError> {
     if let Some(socket) = socket {
-        return Ok(socket.to_owned());
+        return Ok(socket.clone());
     }
     if let Some(pod) = pod {
         let looked = private_directories(pod);

@@ -23,8 +23,12 @@ use qmp::Session;
 
 pub use args::{InspectArgs, Output, Subject};
 pub use error::InspectError;
-pub use find::Search;
-pub(crate) use find::find;
+pub use find::{Search, find};
+
+/// Text that a guest can influence, safe for a terminal.
+pub fn plain(text: &str) -> String {
+    escape::text(text)
+}
 
 use crate::control::ALLOW_WRITE;
 
@@ -37,7 +41,7 @@ pub async fn run(
     search: &Search,
     out: &mut dyn Write,
 ) -> Result<(), InspectError> {
-    let target = find(args.socket.as_deref(), args.pod.as_deref(), search).await?;
+    let target = find(args.socket.as_ref(), args.pod.as_ref(), search).await?;
     let options = qmp::Options {
         // The supervisor answers at once; at a monitor that somebody else holds nobody does.
         greeting: DEADLINE,

@@ -11,10 +11,13 @@
 //! When the outer process dies, PID 1 is killed (PDEATHSIG), and with it every process, link, tap and table of the
 //! pod. What remains is a directory whose lock nobody holds: the next run removes it.
 
+pub mod aside;
 pub mod clone;
 pub mod console;
 pub mod mounts;
 pub mod networks;
 pub mod outer;
 pub mod pod_init;
+pub mod pools;
 pub mod run_dir;
+mod signals;

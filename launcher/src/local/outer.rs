@@ -9,14 +9,16 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::wait::{WaitStatus, waitpid};
-use tokio::signal::unix::{SignalKind, signal};
 
+use super::aside;
 use super::clone::{Cloned, Program, clone_into_pod};
 use super::console::{self, Follower};
 use super::mounts::PodDirs;
 use super::networks;
 use super::pod_init::PodInit;
+use super::pools::{self, PoolsError};
 use super::run_dir::{Exclusive, RunDir, RunDirError};
+use super::signals::Signals;
 use crate::monitor::pidfd::pidfd_signal;
 use crate::net::address;
 use crate::net::error::NetError;
@@ -46,6 +48,9 @@ pub enum LocalError {
     /// The kernel made no namespaces.
     #[error("cannot make the pod's namespaces")]
     Clone(#[source] Errno),
+    /// Huge pages.
+    #[error(transparent)]
+    Pools(#[from] PoolsError),
     /// The NIC.
     #[error("cannot make the pod's NIC")]
     Nic(#[source] NetError),
@@ -82,6 +87,8 @@ pub struct LocalRun<'a> {
     pub init_arguments: Vec<String>,
     /// Show the console.
     pub console: bool,
+    /// Grow pools of huge pages by what the guest lacks, for as long as it runs.
+    pub grow_hugepages: bool,
 }
 
 /// Runs the pod to its end. The answer is the exit code of its PID 1.
@@ -102,7 +109,14 @@ pub fn run(local: &LocalRun<'_>) -> Result<u8, LocalError> {
 
 async fn run_pod(local: &LocalRun<'_>) -> Result<u8, LocalError> {
     // From here on a signal waits for the loop below.
-    let mut signals = Signals::take()?;
+    let mut signals = Signals::take().map_err(system("listen for signals"))?;
+    let grown = pools::begin(local.spec, local.grow_hugepages)?;
+    let code = run_in_pod(local, &mut signals).await;
+    pools::shrink(grown);
+    code
+}
+
+async fn run_in_pod(local: &LocalRun<'_>, signals: &mut Signals) -> Result<u8, LocalError> {
     let started = std::time::Instant::now();
     let (run_dir, pod) = make_pod(local).await?;
     let host_links = pod.host_links();
@@ -115,7 +129,7 @@ async fn run_pod(local: &LocalRun<'_>) -> Result<u8, LocalError> {
         pod.nic.host.addr()
     );
     networks::tell(&local.networks, &pod.wires);
-    let code = follow(local, &run_dir, &pod, &mut signals).await;
+    let code = follow(local, &run_dir, &pod, signals).await;
     clean_up(run_dir, &host_links).await;
     code
 }
@@ -274,28 +288,6 @@ fn with_signals_blocked<T>(act: impl FnOnce() -> T) -> T {
     answer
 }
 
-struct Signals {
-    terminate: [tokio::signal::unix::Signal; 4],
-}
-
-impl Signals {
-    fn take() -> Result<Self, LocalError> {
-        let listen = |kind| signal(kind).map_err(system("listen for signals"));
-        let terminate = [
-            listen(SignalKind::terminate())?,
-            listen(SignalKind::interrupt())?,
-            listen(SignalKind::quit())?,
-            listen(SignalKind::hangup())?,
-        ];
-        Ok(Self { terminate })
-    }
-
-    async fn next(&mut self) {
-        let [a, b, c, d] = &mut self.terminate;
-        tokio::select! { _ = a.recv() => {}, _ = b.recv() => {}, _ = c.recv() => {}, _ = d.recv() => {} }
-    }
-}
-
 /// Until the pod's PID 1 ends.
 async fn follow(
     local: &LocalRun<'_>,
@@ -313,9 +305,9 @@ async fn follow(
         .path
         .join("private")
         .join(local.spec.identity.uid.to_string());
+    std::fs::create_dir_all(&private).map_err(system("make the VM's directory"))?;
     let mut follower = None;
     if local.console && local.spec.devices.serial_console {
-        std::fs::create_dir_all(&private).map_err(system("make the VM's directory"))?;
         follower = Some(
             Follower::open(&private.join("virt-serial0-log"))
                 .map_err(system("follow the console"))?,
@@ -323,8 +315,9 @@ async fn follow(
     }
     {
         let show = show(follower.as_mut());
-        tokio::pin!(show);
-        let mut showing = true;
+        let aside = aside::step_aside(&private);
+        tokio::pin!(show, aside);
+        let (mut showing, mut in_the_way) = (true, true);
         loop {
             tokio::select! {
                 _ = ended.ready() => break,
@@ -332,6 +325,12 @@ async fn follow(
                     let _gone = pidfd_signal(pod.process.pidfd.as_fd(), Signal::SIGTERM);
                 }
                 () = &mut show, if showing => showing = false,
+                moved = &mut aside, if in_the_way => {
+                    in_the_way = false;
+                    if let Err(error) = moved {
+                        tracing::warn!(event = "misplaced", error = %error, "placement: the outer process may be in the way of vCPUs");
+                    }
+                }
             }
         }
     }

@@ -85,6 +85,8 @@ pub enum Connect {
     Conventional(Option<Wish>),
     /// This slot of the root complex.
     Root(u8),
+    /// A root port of its own that the guest sees on this of its NUMA nodes.
+    Node(u32),
 }
 
 /// A guest address that the VMI asks for.

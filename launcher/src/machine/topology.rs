@@ -5,6 +5,7 @@
 //! they need, with placeholders for the NICs that might come, and a second time to hand out addresses.
 
 mod buses;
+mod expander;
 mod layout;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,17 +49,23 @@ pub fn assign(devices: Vec<Device>, room: Room) -> Result<Vec<Device>, Vec<Viola
     }
     layout.extend(extra_ports(room, placeholders));
     let occupied = occupied_by_others(&order, &addresses, layout.bridge_port);
+    let expanders = expander::expanders(&devices, || layout.take_free_slot())?;
     let mut result = layout.controllers(&occupied);
+    result.extend(expanders.controllers);
     let mut places: BTreeMap<_, _> = addresses
         .iter()
         .filter_map(|(position, place)| Some((order[*position].device?, *place)))
         .collect();
-    result.extend(devices.into_iter().enumerate().map(
-        |(index, device)| match places.remove(&index) {
+    let mut ports = expanders.ports;
+    result.extend(devices.into_iter().enumerate().map(|(index, device)| {
+        if let Some(port) = ports.remove(&index) {
+            return device.with("bus", port).with("addr", "0x0");
+        }
+        match places.remove(&index) {
             Some(place) => layout::at(device, place),
             None => device,
-        },
-    ));
+        }
+    }));
     Ok(result)
 }
 

@@ -111,13 +111,29 @@ impl Channel {
         }
     }
 
+    /// Receives one message if there is one.
+    pub fn try_receive<T: DeserializeOwned>(&self) -> Result<Option<Packet<T>>, ChannelError> {
+        match self.receive_with(MsgFlags::MSG_DONTWAIT) {
+            Ok(packet) => Ok(Some(packet)),
+            Err(ChannelError::Socket {
+                source: Errno::EAGAIN,
+                ..
+            }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Receives one message; waits for it unless the socket is non-blocking.
     pub fn receive<T: DeserializeOwned>(&self) -> Result<Packet<T>, ChannelError> {
+        self.receive_with(MsgFlags::empty())
+    }
+
+    fn receive_with<T: DeserializeOwned>(&self, more: MsgFlags) -> Result<Packet<T>, ChannelError> {
         let mut bytes = vec![0; LONGEST_PACKET];
         let mut control = cmsg_space!([RawFd; FILES_A_PACKET]);
         let mut data = [IoSliceMut::new(&mut bytes)];
         let received = loop {
-            let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+            let flags = MsgFlags::MSG_CMSG_CLOEXEC | more;
             match recvmsg::<()>(
                 self.socket.as_raw_fd(),
                 &mut data,

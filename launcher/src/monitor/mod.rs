@@ -2,16 +2,22 @@
 //!
 //! One thread, one poll loop, no runtime. Signals are blocked and read from a signalfd. The supervisor asks
 //! over a socketpair (`protocol`) for QEMU to be started (`spawn`); QEMU is therefore a child of PID 1, where
-//! virt-handler looks for it, and outlives nobody: when PID 1 goes, the pod's PID namespace goes with it.
+//! virt-handler looks for it, and outlives its supervisor: a dead one is followed by the next (`restart`), which is
+//! given what PID 1 kept for it (`vault`). When PID 1 goes, the pod's PID namespace goes with it.
 //!
 //! ```text
-//!  TERM, INT, QUIT ──► signalfd ──► Signal ──► supervisor ──► Spawn ──► QEMU
-//!  CHLD ──► reap ──┬─ QEMU: Exited{status} ──► supervisor
-//!                  └─ supervisor: end QEMU if it still runs, exit with the supervisor's code
+//!  TERM, INT, QUIT ──► signalfd ──┬─► Signal ──► supervisor ──► Spawn, Keep ──► QEMU, vault
+//!                                 └─► the guest's time and some more ──► TERM, KILL to QEMU
+//!  CHLD ──► reap ──┬─ QEMU: Exited{status} ──► supervisor ──► Done{code} ──► the pod ends
+//!                  └─ supervisor, not done: the next one, Hello{QEMU, kept files}
 //! ```
 
 pub mod channel;
+pub mod guest;
 pub mod pid1;
 pub mod pidfd;
 pub mod protocol;
+pub mod restart;
 pub mod spawn;
+pub mod supervisor;
+pub mod vault;

@@ -2,28 +2,31 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command};
+use std::process::Command;
+use std::time::{Duration, Instant};
 
-use command_fds::{CommandFdExt, FdMapping};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::channel::{Channel, ChannelError, Packet};
-use super::pidfd::pidfd_open;
-use super::protocol::{Ask, ExitStatus, Tell, VERSION};
-use super::spawn::{self, SpawnError};
+use super::channel::Packet;
+use super::guest::Guest;
+use super::protocol::{Ask, ExitStatus, Hello, Tell, VERSION};
+use super::restart::{Deaths, Restart};
+use super::supervisor::Supervisor;
+use super::vault::Vault;
 use crate::privileges;
 
 /// Where the supervisor finds its end of the channel.
 pub const CHANNEL_FD: i32 = 3;
 
-/// How long QEMU has for its own end once nobody supervises it.
-const ORPHAN_GRACE_MS: u16 = 3000;
+/// How long a supervisor has to tell the end of a QEMU that is gone.
+const LAST_WORD: Duration = Duration::from_secs(10);
+/// How long a supervisor that was told to end has where there is no QEMU.
+const END_WITHOUT_QEMU: Duration = Duration::from_secs(10);
 
 /// PID 1's own failures; each ends the pod.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +43,6 @@ pub enum MonitorError {
     /// Capabilities did not fall.
     #[error("PID 1 cannot give up its privileges")]
     Privileges(#[from] privileges::PrivilegeError),
-    /// The supervisor's channel failed.
-    #[error("PID 1 cannot talk to the supervisor")]
-    Channel(#[from] ChannelError),
 }
 
 fn failed(what: &'static str) -> impl Fn(Errno) -> MonitorError {
@@ -55,10 +55,10 @@ fn failed(what: &'static str) -> impl Fn(Errno) -> MonitorError {
 /// What ended the pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The supervisor ended by itself: its exit code is the pod's.
-    Supervisor(u8),
-    /// A signal ended the supervisor; QEMU was ended after it.
-    Lost(i32),
+    /// A supervisor saw the VM's end: its exit code is the pod's.
+    Done(u8),
+    /// The supervisor died and there is nothing that another one could take up.
+    Lost(ExitStatus),
 }
 
 /// Blocks the signals that PID 1 reads by signalfd. First of all things, so that none is lost: a blocked signal
@@ -80,74 +80,125 @@ pub fn block_signals() -> Result<SigSet, MonitorError> {
     Ok(signals)
 }
 
-/// Runs the pod: `supervisor` is this program with the arguments of its other half.
-pub fn run(supervisor: Command) -> Result<Verdict, MonitorError> {
+/// Runs the pod. `supervisor` makes the command of this program's other half.
+pub fn run(supervisor: impl Fn() -> Command) -> Result<Verdict, MonitorError> {
     let signals = block_signals()?;
     let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(failed("make a signalfd"))?;
-    let (channel, theirs) = Channel::pair().map_err(failed("make a socketpair"))?;
-    let supervisor = start_supervisor(supervisor, theirs)?;
-    privileges::drop_all()?;
     let mut pid1 = Pid1 {
-        channel,
-        supervisor,
-        qemu: None,
+        supervisor: None,
+        deaths: Deaths::default(),
+        restarts: 0,
+        next: Some(Next {
+            at: Instant::now(),
+            minimal: false,
+        }),
+        guest: None,
         files: Vec::new(),
+        vault: Vault::default(),
+        settled: false,
+        ending: Ending::default(),
         verdict: None,
     };
-    while pid1.verdict.is_none() {
+    pid1.start_when_due(&supervisor)?;
+    // The first supervisor has what PID 1 had; QEMU and all later ones, children from now on, never have any.
+    privileges::drop_all()?;
+    while !pid1.is_over() {
         pid1.wait(&signals)?;
+        if let Err(error) = pid1.start_when_due(&supervisor) {
+            // Out of memory or processes, as a whole machine can be: the guest need not pay for it.
+            tracing::error!(event = "supervisor-not-started", error = %error, "trying again");
+            pid1.supervisor_died(ExitStatus::Code(-1), None);
+        }
+        pid1.keep_deadlines();
     }
-    pid1.end_qemu();
-    Ok(pid1.verdict.unwrap_or(Verdict::Lost(0)))
+    Ok(pid1.verdict.unwrap_or(Verdict::Lost(ExitStatus::Code(-1))))
 }
 
-fn start_supervisor(mut command: Command, theirs: Channel) -> Result<Child, MonitorError> {
-    let what = "start the supervisor";
-    let end = theirs
-        .as_fd()
-        .try_clone_to_owned()
-        .map_err(|source| MonitorError::System { what, source })?;
-    command
-        .process_group(0)
-        .fd_mappings(vec![FdMapping {
-            parent_fd: end,
-            child_fd: CHANNEL_FD,
-        }])
-        .map_err(|collision| MonitorError::System {
-            what,
-            source: io::Error::other(collision),
-        })?;
-    command
-        .spawn()
-        .map_err(|source| MonitorError::System { what, source })
+struct Next {
+    at: Instant,
+    minimal: bool,
+}
+
+/// The pod was asked to end.
+#[derive(Default)]
+struct Ending {
+    signals: u32,
+    first: Option<Instant>,
 }
 
 struct Pid1 {
-    channel: Channel,
-    supervisor: Child,
-    qemu: Option<Child>,
+    supervisor: Option<Supervisor>,
+    deaths: Deaths,
+    restarts: u32,
+    /// When the next supervisor starts.
+    next: Option<Next>,
+    guest: Option<Guest>,
     /// Files that came ahead of their spawn request.
     files: Vec<OwnedFd>,
+    vault: Vault,
+    settled: bool,
+    ending: Ending,
     verdict: Option<Verdict>,
 }
 
 impl Pid1 {
+    fn is_over(&self) -> bool {
+        self.verdict.is_some() && self.guest.as_ref().is_none_or(Guest::is_gone)
+    }
+
+    fn start_when_due(&mut self, command: &impl Fn() -> Command) -> Result<(), MonitorError> {
+        let due = |next: &Next| next.at <= Instant::now();
+        if self.verdict.is_some() || !self.next.as_ref().is_some_and(due) {
+            return Ok(());
+        }
+        let minimal = self.next.take().is_some_and(|next| next.minimal);
+        let what = "start the supervisor";
+        let supervisor = Supervisor::start(command(), self.ending.signals)
+            .map_err(|source| MonitorError::System { what, source })?;
+        self.greet(&supervisor, minimal);
+        self.supervisor = Some(supervisor);
+        Ok(())
+    }
+
+    fn greet(&self, supervisor: &Supervisor, minimal: bool) {
+        let hello = Hello {
+            version: VERSION,
+            restarts: self.restarts,
+            minimal,
+            qemu: self.guest.as_ref().map(Guest::told),
+            settled: self.settled,
+            signals: self.ending.signals,
+            kept: self.vault.names(),
+        };
+        let pidfd = self.guest.iter().map(Guest::pidfd);
+        let files: Vec<_> = pidfd.chain(self.vault.files()).collect();
+        supervisor.tell(&Tell::Hello(hello), &files);
+    }
+
     fn wait(&mut self, signals: &SignalFd) -> Result<(), MonitorError> {
-        let mut ready = [
-            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.channel.as_fd(), PollFlags::POLLIN),
-        ];
-        match poll(&mut ready, PollTimeout::NONE) {
+        let timeout = self.until_next_deadline();
+        let mut ready = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        let channel = self.supervisor.as_ref().and_then(Supervisor::readable);
+        ready.extend(channel.map(|channel| PollFd::new(channel, PollFlags::POLLIN)));
+        match poll(&mut ready, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(failed("poll")(errno)),
         }
-        let [signal, message] = ready.map(|entry| entry.revents().unwrap_or(PollFlags::empty()));
-        if message.contains(PollFlags::POLLIN) {
+        let happened = |index: usize| {
+            let entry: Option<&PollFd<'_>> = ready.get(index);
+            entry
+                .and_then(PollFd::revents)
+                .unwrap_or(PollFlags::empty())
+        };
+        let (signal, message) = (happened(0), happened(1));
+        drop(ready);
+        if !message.is_empty() {
             self.hear();
-        } else if !message.is_empty() {
-            // The supervisor closed its end or died: its exit status follows; until then there is nothing to hear.
-            self.await_supervisor();
+            if let Some(supervisor) = self.supervisor.as_mut().filter(|one| one.is_closed()) {
+                // Mostly it is dead already, and waits to be reaped.
+                supervisor.kill();
+            }
         }
         if signal.contains(PollFlags::POLLIN) {
             while let Ok(Some(information)) = signals.read_signal() {
@@ -157,23 +208,39 @@ impl Pid1 {
         Ok(())
     }
 
+    /// Takes all that the supervisor has said so far.
     fn hear(&mut self) {
-        match self.channel.receive::<Ask>() {
-            Ok(Packet {
-                message: Ask::Files,
-                files,
-            }) => self.files.extend(files),
-            Ok(Packet {
-                message: Ask::Spawn { version },
-                files,
-            }) => {
+        while let Some(packet) = self.supervisor.as_mut().and_then(Supervisor::heard) {
+            self.asked(packet);
+        }
+    }
+
+    fn asked(&mut self, packet: Packet<Ask>) {
+        let Packet { message, files } = packet;
+        match message {
+            Ask::Files => self.files.extend(files),
+            Ask::Spawn { version } => {
                 self.files.extend(files);
                 self.spawn(version);
             }
-            Err(ChannelError::Closed) => self.await_supervisor(),
-            Err(error) => {
-                tracing::error!(event = "channel-garbled", error = %error, "a packet was dropped")
+            Ask::Keep { name } => {
+                for file in files.into_iter().take(1) {
+                    if !self.vault.keep(name.clone(), file) {
+                        tracing::error!(
+                            event = "file-not-kept",
+                            name,
+                            "PID 1 keeps too many files"
+                        );
+                    }
+                }
             }
+            Ask::Settled => self.settled = true,
+            Ask::Ready => {
+                if let Some(supervisor) = &mut self.supervisor {
+                    supervisor.ready.get_or_insert_with(Instant::now);
+                }
+            }
+            Ask::Done { code } => self.conclude(Verdict::Done(code)),
         }
     }
 
@@ -183,42 +250,35 @@ impl Pid1 {
             Err(format!(
                 "PID 1 speaks version {VERSION} and was asked in version {version}"
             ))
-        } else if self.qemu.is_some() {
-            Err("QEMU runs already".to_owned())
+        } else if self.guest.is_some() {
+            Err("QEMU was started already".to_owned())
         } else if files.is_empty() {
             Err("the spawn request did not arrive".to_owned())
         } else {
             let memfd = files.remove(0);
-            spawn::read_request(memfd)
-                .and_then(|request| spawn::spawn(&request, files))
-                .map_err(describe)
+            Guest::start(memfd, files)
         };
-        let told = match spawned {
-            Ok(child) => self.tell_spawned(child),
-            Err(reason) => self.channel.send(&Tell::SpawnFailed { reason }, &[]),
+        let Some(supervisor) = &self.supervisor else {
+            return;
         };
-        if let Err(error) = told {
-            tracing::error!(event = "channel-failed", error = %error, "the supervisor cannot be told");
+        match spawned {
+            Ok(guest) => {
+                let guest = self.guest.insert(guest);
+                let pid = guest.told().pid;
+                supervisor.tell(&Tell::Spawned { pid }, &[guest.pidfd()]);
+            }
+            Err(reason) => supervisor.tell(&Tell::SpawnFailed { reason }, &[]),
         }
-    }
-
-    fn tell_spawned(&mut self, child: Child) -> Result<(), ChannelError> {
-        let pid = pid_of(&child);
-        self.qemu = Some(child);
-        let pidfd = pidfd_open(pid).map_err(|source| ChannelError::Socket {
-            what: "open a pidfd to send",
-            source,
-        })?;
-        self.channel
-            .send(&Tell::Spawned { pid: pid.as_raw() }, &[pidfd.as_fd()])
     }
 
     fn signalled(&mut self, number: i32) {
         match Signal::try_from(number) {
             Ok(Signal::SIGCHLD) => self.reap(),
             Ok(_) => {
-                if self.channel.send(&Tell::Signal { number }, &[]).is_err() {
-                    self.await_supervisor();
+                self.ending.signals = self.ending.signals.saturating_add(1);
+                self.ending.first.get_or_insert_with(Instant::now);
+                if let Some(supervisor) = &mut self.supervisor {
+                    supervisor.tell_signal(number);
                 }
             }
             Err(_) => {}
@@ -241,68 +301,102 @@ impl Pid1 {
     }
 
     fn ended(&mut self, pid: Pid, status: ExitStatus) {
-        if pid == pid_of(&self.supervisor) {
-            self.verdict = Some(match status {
-                ExitStatus::Code(code) => {
-                    Verdict::Supervisor(u8::try_from(code).unwrap_or(u8::MAX))
-                }
-                ExitStatus::Signal(number) => Verdict::Lost(number),
-            });
-        } else if self.qemu.as_ref().is_some_and(|child| pid == pid_of(child)) {
-            self.qemu = None;
-            // A supervisor that is gone too needs no word.
-            let _gone = self.channel.send(&Tell::Exited { status }, &[]);
+        let supervisor = self.supervisor.as_ref();
+        if supervisor.is_some_and(|one| pid == one.pid()) {
+            // What it said last still counts.
+            self.hear();
+            let ready = self.supervisor.take().and_then(|one| one.ready);
+            self.supervisor_died(status, ready);
+        } else if let Some(guest) = &mut self.guest
+            && guest.told().pid == pid.as_raw()
+        {
+            guest.exited(status);
+            let overdue = guest.was_overdue();
+            if let Some(supervisor) = supervisor {
+                supervisor.tell(&Tell::Exited { status, overdue }, &[]);
+            }
         }
     }
 
-    /// The channel is closed, so the supervisor is on its way out.
-    fn await_supervisor(&mut self) {
+    fn supervisor_died(&mut self, status: ExitStatus, ready: Option<Instant>) {
+        self.files.clear();
         if self.verdict.is_some() {
             return;
         }
-        let status = match self.supervisor.wait() {
-            Ok(status) => status.code().map_or(
-                ExitStatus::Signal(status.signal().unwrap_or(0)),
-                ExitStatus::Code,
-            ),
-            Err(_) => return self.reap(),
-        };
-        self.ended(pid_of(&self.supervisor), status);
-    }
-
-    /// Nobody supervises QEMU any more: TERM, then KILL.
-    fn end_qemu(&mut self) {
-        let Some(child) = self.qemu.take() else {
-            return;
-        };
-        let pid = pid_of(&child);
-        tracing::warn!(
-            event = "qemu-orphaned",
-            pid = pid.as_raw(),
-            "the supervisor is gone; ending QEMU"
-        );
-        let _gone = kill(pid, Signal::SIGTERM);
-        // SIGSTOPped or hung, it does not hear TERM.
-        let _gone = kill(pid, Signal::SIGCONT);
-        if let Ok(pidfd) = pidfd_open(pid) {
-            let mut ended = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-            let _timed_out = poll(&mut ended, PollTimeout::from(ORPHAN_GRACE_MS));
+        let Restart { after, minimal } = self.deaths.died(status, ready.map(|at| at.elapsed()));
+        let runs = self.guest.as_ref().is_some_and(|guest| !guest.is_gone());
+        if self.guest.is_none() || (minimal && !runs) {
+            // No guest to keep, and a start takes privileges that are gone.
+            return self.conclude(Verdict::Lost(status));
         }
-        let _gone = kill(pid, Signal::SIGKILL);
-        let _reaped = waitid(Id::Pid(pid), WaitPidFlag::WEXITED);
+        self.restarts = self.restarts.saturating_add(1);
+        tracing::warn!(
+            event = "supervisor-died",
+            status = %status,
+            restarts = self.restarts,
+            minimal,
+            after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+            "the supervisor died ({status}), the guest runs on; the next supervisor starts{}",
+            match after.is_zero() {
+                true => String::new(),
+                false => format!(" in {after:?}"),
+            }
+        );
+        self.next = Some(Next {
+            at: Instant::now() + after,
+            minimal,
+        });
     }
-}
 
-fn pid_of(child: &Child) -> Pid {
-    Pid::from_raw(child.id().cast_signed())
-}
-
-fn describe(error: SpawnError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
+    fn conclude(&mut self, verdict: Verdict) {
+        if self.verdict.is_none() {
+            self.verdict = Some(verdict);
+            if let Some(guest) = &mut self.guest {
+                guest.end();
+            }
+        }
     }
-    text
+
+    fn deadlines(&self) -> impl Iterator<Item = Instant> {
+        let next = self.next.as_ref().map(|next| next.at);
+        let guest = self
+            .guest
+            .as_ref()
+            .and_then(|guest| guest.deadline(self.ending.first));
+        [next, guest, self.silence_ends()].into_iter().flatten()
+    }
+
+    /// When a supervisor that has nothing left to do but to say so is taken for hung.
+    fn silence_ends(&self) -> Option<Instant> {
+        let supervisor = self.supervisor.as_ref().filter(|one| !one.is_closed())?;
+        match &self.guest {
+            Some(guest) => Some(guest.gone_since()?.max(supervisor.started) + LAST_WORD),
+            None => Some(self.ending.first? + END_WITHOUT_QEMU),
+        }
+    }
+
+    fn until_next_deadline(&self) -> PollTimeout {
+        let Some(next) = self.deadlines().min() else {
+            return PollTimeout::NONE;
+        };
+        // Rounded up: one that ends early would find nothing due and spin.
+        let left = next.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
+        PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+    }
+
+    fn keep_deadlines(&mut self) {
+        let now = Instant::now();
+        if let Some(guest) = &mut self.guest {
+            guest.keep_deadline(self.ending.first, now);
+        }
+        if self.silence_ends().is_some_and(|at| at <= now)
+            && let Some(supervisor) = &mut self.supervisor
+        {
+            tracing::error!(
+                event = "supervisor-hung",
+                "the supervisor says nothing; it is killed"
+            );
+            supervisor.kill();
+        }
+    }
 }

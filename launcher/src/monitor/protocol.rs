@@ -3,13 +3,17 @@
 //! One JSON message a packet of a `SOCK_SEQPACKET` pair, with open files beside it (`unix(7)`, SCM_RIGHTS: at
 //! most 253 a packet). The spawn request itself travels in a memfd, since a packet is bounded by the socket's
 //! buffer and an argv is not.
+//!
+//! PID 1 speaks first ([`Hello`]): each supervisor, the first and all that follow a dead one, learns from it what
+//! there is. What is told later is state that the next `Hello` would show as well, so nothing is lost with a
+//! supervisor that dies with a packet unread.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 /// Both sides say it; an upgrade pairs an old PID 1 with a new supervisor.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Supervisor to PID 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,12 +26,28 @@ pub enum Ask {
         /// [`VERSION`] of the request.
         version: u32,
     },
+    /// Keep the file beside this message for the supervisors to come, in place of one of the same name.
+    Keep {
+        /// Unique among what is kept.
+        name: String,
+    },
+    /// Everything that takes a privilege is done: whoever comes next can finish the start.
+    Settled,
+    /// The supervisor has the VM in hand.
+    Ready,
+    /// The VM's end was seen and told: the pod may end.
+    Done {
+        /// The pod's exit code.
+        code: u8,
+    },
 }
 
 /// PID 1 to supervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "tell", rename_all = "kebab-case")]
 pub enum Tell {
+    /// The first word to every supervisor. Beside it QEMU's pidfd, if it runs, then the files of `kept`.
+    Hello(Hello),
     /// QEMU runs; its pidfd is beside the message.
     Spawned {
         /// In the pod's PID namespace.
@@ -42,12 +62,46 @@ pub enum Tell {
     Exited {
         /// How it ended.
         status: ExitStatus,
+        /// PID 1 itself ended it: its time was up and nobody else had.
+        #[serde(default)]
+        overdue: bool,
     },
     /// PID 1 was asked to end.
     Signal {
         /// `SIGTERM`, `SIGINT`, `SIGQUIT`.
         number: i32,
     },
+}
+
+/// What a supervisor finds.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`VERSION`] that PID 1 speaks.
+    pub version: u32,
+    /// Supervisors that died before this one.
+    pub restarts: u32,
+    /// Several of them in a row: do without whatever may have been the cause.
+    pub minimal: bool,
+    /// QEMU, once it was started.
+    pub qemu: Option<QemuProcess>,
+    /// [`Ask::Settled`] was heard.
+    pub settled: bool,
+    /// How often the pod was asked to end.
+    pub signals: u32,
+    /// Names of the files that were kept.
+    pub kept: Vec<String>,
+}
+
+/// QEMU as PID 1 knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QemuProcess {
+    /// In the pod's PID namespace.
+    pub pid: i32,
+    /// How it ended, if it has.
+    pub exit: Option<ExitStatus>,
+    /// PID 1 itself ended it, since nobody else had.
+    #[serde(default)]
+    pub overdue: bool,
 }
 
 /// Everything that decides how QEMU starts.
@@ -63,6 +117,9 @@ pub struct SpawnRequest {
     pub affinity: Option<String>,
     /// `RLIMIT_MEMLOCK` in bytes, soft and hard; none: PID 1's.
     pub memlock: Option<u64>,
+    /// How long after the first signal PID 1 ends QEMU itself, supervised or not; none: never.
+    #[serde(default)]
+    pub end_after_ms: Option<u64>,
 }
 
 /// How a process ended (`wait(2)`).
@@ -102,11 +159,29 @@ mod tests {
     fn messages_keep_their_wire_form() {
         let text = serde_json::to_string(&Tell::Exited {
             status: ExitStatus::Signal(9),
+            overdue: false,
         })
         .unwrap();
-        assert_eq!(text, r#"{"tell":"exited","status":{"signal":9}}"#);
+        assert_eq!(
+            text,
+            r#"{"tell":"exited","status":{"signal":9},"overdue":false}"#
+        );
         let ask: Ask = serde_json::from_str(r#"{"ask":"spawn","version":1,"later":true}"#).unwrap();
         assert_eq!(ask, Ask::Spawn { version: 1 });
+        let hello = Tell::Hello(Hello {
+            version: 2,
+            restarts: 1,
+            qemu: Some(QemuProcess {
+                pid: 7,
+                exit: None,
+                overdue: false,
+            }),
+            ..Hello::default()
+        });
+        assert_eq!(
+            serde_json::to_string(&hello).unwrap(),
+            r#"{"tell":"hello","version":2,"restarts":1,"minimal":false,"qemu":{"pid":7,"exit":null,"overdue":false},"settled":false,"signals":0,"kept":[]}"#
+        );
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub struct Sysctl {
     pub key: String,
     /// What it shall be.
     pub value: &'static str,
+    /// Changed from this alone; from anything else, where there is none.
+    pub from: Option<&'static str>,
     /// Better so; where it is not there or not ours to write, the guest does without.
     pub optional: bool,
 }
@@ -41,6 +43,10 @@ pub fn forwarding(plan: &NetworkPlan) -> Vec<Sysctl> {
         settings.push(Sysctl::on("net/ipv4/ip_forward"));
     }
     if v6 {
+        // A router takes no routes from advertisements, and loses those it has (rt6_purge_dflt_routers), unless it is
+        // told otherwise before: a pod may have its default route from one.
+        let masqueraded = ours(plan).filter(|nic| nic.masquerade().is_some());
+        settings.extend(masqueraded.map(|nic| Sysctl::routed_by_others(&nic.pod_link)));
         settings.push(Sysctl::on("net/ipv6/conf/all/forwarding"));
     }
     // With br_netfilter, as on most nodes, a packet from the guest to itself by its pod's address would be
@@ -68,6 +74,7 @@ pub(super) fn without_ipv6(link: &str) -> Sysctl {
     Sysctl {
         key: format!("net/ipv6/conf/{link}/disable_ipv6"),
         value: "1",
+        from: None,
         optional: true,
     }
 }
@@ -81,7 +88,18 @@ impl Sysctl {
         Self {
             key: key.into(),
             value: "1",
+            from: None,
             optional: false,
+        }
+    }
+
+    /// `accept_ra` of 0 stays: somebody wants none.
+    fn routed_by_others(link: &str) -> Self {
+        Self {
+            key: format!("net/ipv6/conf/{link}/accept_ra"),
+            value: "2",
+            from: Some("1"),
+            optional: true,
         }
     }
 
@@ -89,6 +107,7 @@ impl Sysctl {
         Self {
             key: key.into(),
             value: "0",
+            from: None,
             optional: true,
         }
     }
@@ -109,7 +128,7 @@ impl Sysctl {
     fn write(&self, root: &HostRoot) -> Result<Option<Previous>, NetError> {
         let path = self.path(root);
         let found = self.read(root)?;
-        if found == self.value {
+        if found == self.value || self.from.is_some_and(|from| found != from) {
             return Ok(None);
         }
         fs::write(&path, self.value).map_err(|source| self.failed(root, source))?;
@@ -168,6 +187,20 @@ mod tests {
         let root = HostRoot::new(Utf8PathBuf::from_path_buf(directory.path().into()).unwrap());
         let setting = Sysctl::better_off("net/bridge/bridge-nf-call-iptables");
         assert_eq!(setting.apply(&root).unwrap(), None);
+    }
+
+    #[test]
+    fn a_setting_that_somebody_chose_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = HostRoot::new(Utf8PathBuf::from_path_buf(directory.path().into()).unwrap());
+        let setting = Sysctl::routed_by_others("eth0");
+        let path = root.proc("sys/net/ipv6/conf/eth0/accept_ra");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "0\n").unwrap();
+        assert_eq!(setting.apply(&root).unwrap(), None);
+        fs::write(&path, "1\n").unwrap();
+        assert!(setting.apply(&root).unwrap().is_some());
+        assert_eq!(setting.read(&root).unwrap(), "2");
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl Wanted {
             return None;
         }
         let whose = if pinned { "vCPUs" } else { "the pod's CPUs" };
-        let because = if self.for_devices {
+        let because = if self.for_devices && self.node.is_some_and(|node| on.contains(&node)) {
             format!(
                 " (memory is near the devices; the annotation `{MEMORY}: cpus` keeps it with the CPUs)"
             )
@@ -162,7 +162,20 @@ fn huge(spec: &Spec, facts: &HostFacts, size: PageSize, wanted: &Wanted) -> Resu
     if !reachable.contains(&node) {
         notes.push(out_of_reach(facts, node));
     }
-    let given = reserved(spec, facts, size, Nodes::AnyOf(reachable.clone()))?;
+    let given = match reserved(spec, facts, size, Nodes::AnyOf(reachable.clone())) {
+        Err(_) if !facts.mbind => {
+            reserved(spec, facts, size, Nodes::AnyOf(all))?;
+            notes.push(
+                "`mbind` is forbidden here, and nodes with CPUs of the pod have too few pages: the kernel takes them from where it finds them"
+                    .to_owned(),
+            );
+            return Ok(Layout {
+                notes,
+                ..unbound(spec)
+            });
+        }
+        given => given?,
+    };
     let by_node = given.parts.into_iter().next().unwrap_or_default();
     let rows: Vec<MemoryPlacement> = reachable
         .iter()
@@ -321,10 +334,10 @@ fn spilled(
         .sum::<u64>();
     let places: Vec<String> = given
         .iter()
-        .map(|(node, pages)| format!("{pages} on node {}", node.0))
+        .map(|(node, pages)| format!("{pages} from node {}", node.0))
         .collect();
     format!(
-        "node {} has {free} free pages of `{size}`, and {} are wanted: {}",
+        "node {} has {free} of the {} free pages of `{size}` that are wanted: {}",
         node.0,
         spec.memory.guest.0 / size.0.0.max(1),
         places.join(", ")

@@ -1,6 +1,6 @@
 //! [`Misfit`]: why a VM does not fit this host.
 
-use hugepages::{Bytes, PageSize, Shortfall};
+use hugepages::{Bite, Bytes, PageSize, Shortfall};
 use numa::{CpuSet, NodeId};
 
 use crate::refusal::Violation;
@@ -189,14 +189,24 @@ fn pages_hint(shortfall: &Shortfall) -> String {
         .iter()
         .map(|growth| format!("node {} by {}", growth.node.0, growth.pages))
         .collect();
-    if growth.is_empty() {
-        let size = shortfall.size;
-        format!("raise the pod's limit `hugepages-{size}`, or give the guest less memory")
+    let mut steps = Vec::new();
+    if !growth.is_empty() {
+        steps.push(format!("enlarge the pool of {}", growth.join(" and of ")));
+    }
+    if shortfall
+        .bites
+        .iter()
+        .any(|bite| matches!(bite, Bite::Limit(_)))
+    {
+        steps.push(format!(
+            "raise the pod's limit `hugepages-{}`",
+            shortfall.size
+        ));
+    }
+    if steps.is_empty() {
+        "give the guest less memory".to_owned()
     } else {
-        format!(
-            "enlarge the pool of {}, or give the guest less memory",
-            growth.join(" and of ")
-        )
+        format!("{}, or give the guest less memory", steps.join(" and "))
     }
 }
 

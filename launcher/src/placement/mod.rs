@@ -102,6 +102,25 @@ pub enum Policy {
     Strict,
 }
 
+impl Policy {
+    /// The default first.
+    pub const ALL: [Self; 3] = [Self::Prefer, Self::Strict, Self::None];
+
+    /// As annotation and option have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Prefer => "prefer",
+            Self::Strict => "strict",
+        }
+    }
+
+    /// By its name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|policy| policy.name() == name)
+    }
+}
+
 /// One vCPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VcpuPlacement {

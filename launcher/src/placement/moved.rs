@@ -12,6 +12,10 @@ use crate::placement::Placement;
 pub fn moved(placement: &Placement, allowed: &CpuSet) -> (Placement, Vec<String>) {
     let mut new = placement.clone();
     let mut changes = Vec::new();
+    if !placement.dedicated {
+        // Nobody was bound, and the kernel has followed by itself.
+        return (new, changes);
+    }
     let mut free = allowed.difference(&kept(placement, allowed));
     let before = placement.emulator.clone();
     if let Some(cpus) = &mut new.emulator {
@@ -28,20 +32,17 @@ pub fn moved(placement: &Placement, allowed: &CpuSet) -> (Placement, Vec<String>
             settle(&who, &mut thread.cpus, allowed, &mut free, &mut changes);
         }
     }
-    if placement.dedicated {
-        for vcpu in &mut new.vcpus {
-            let who = format!("vcpu {}", vcpu.vcpu);
-            settle(&who, &mut vcpu.cpus, allowed, &mut free, &mut changes);
-        }
+    for vcpu in &mut new.vcpus {
+        let who = format!("vcpu {}", vcpu.vcpu);
+        settle(&who, &mut vcpu.cpus, allowed, &mut free, &mut changes);
     }
     (new, changes)
 }
 
 /// CPUs that stay with those who had them.
 fn kept(placement: &Placement, allowed: &CpuSet) -> CpuSet {
-    let vcpus = placement.vcpus.iter().filter(|_| placement.dedicated);
+    let vcpus = placement.vcpus.iter().map(|vcpu| &vcpu.cpus);
     let lists = vcpus
-        .map(|vcpu| &vcpu.cpus)
         .chain(placement.iothreads.iter().map(|thread| &thread.cpus))
         .chain(&placement.emulator);
     lists

@@ -26,10 +26,18 @@ const REALTIME_PRIORITY: u32 = 1;
 /// # Errors
 /// Everything that does not fit, each with the VMI's field that asked for it.
 pub fn place(spec: &Spec, facts: &HostFacts) -> Result<Placement, Vec<Violation>> {
-    place_near(spec, facts, &devices::passed_through(spec, facts))
+    let placed = place_near(spec, facts, &devices::passed_through(spec, facts));
+    let vcpus = spec.cpu.vcpus();
+    if vcpus <= MOST_VCPUS {
+        return placed;
+    }
+    let mut violations = placed.err().unwrap_or_default();
+    let most = MOST_VCPUS;
+    violations.push(Misfit::ManyVcpus { vcpus, most }.into());
+    Err(violations)
 }
 
-/// Places a VM that gets these devices.
+/// Places a VM that gets these devices, however many vCPUs QEMU has numbers for.
 ///
 /// # Errors
 /// As [`place`].
@@ -39,12 +47,6 @@ pub fn place_near(
     devices: &[DeviceFacts],
 ) -> Result<Placement, Vec<Violation>> {
     let mut misfits = misfits(spec, facts);
-    if spec.cpu.vcpus() > MOST_VCPUS {
-        misfits.push(Misfit::ManyVcpus {
-            vcpus: spec.cpu.vcpus(),
-            most: MOST_VCPUS,
-        });
-    }
     let placed = if facts.cpus.is_empty() {
         Err(Vec::new())
     } else {
@@ -59,8 +61,7 @@ pub fn place_near(
     }
 }
 
-/// The decision itself, whatever QEMU can carry out of it.
-pub(super) fn decide(
+fn decide(
     spec: &Spec,
     facts: &HostFacts,
     devices: &[DeviceFacts],
@@ -197,6 +198,13 @@ fn spread(spec: &Spec, devices: &[DeviceFacts], pins: &Pins) -> Option<String> {
         .filter(|node| wanted.contains(node))
         .count();
     let all = pins.vcpus.len();
+    if !wanted.is_empty() && near == 0 {
+        return Some(format!(
+            "vCPUs are on {}, the devices on {}",
+            listed(&on),
+            listed(&wanted)
+        ));
+    }
     if !wanted.is_empty() && near < all {
         return Some(format!(
             "{near} of {all} vCPUs are on {}, where the devices are, the others on {}",

@@ -182,6 +182,7 @@ pub(crate) fn facts() -> HostFacts {
         links: Vec::new(),
         vif_caches: BTreeMap::new(),
         environment: BTreeMap::new(),
+        devices: Vec::new(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! A plan for people.
 
+mod placement;
+
 use std::fmt::{self, Write};
 
 use crate::host::ImageFormat;
@@ -32,7 +34,7 @@ fn write(out: &mut String, plan: &LaunchPlan) -> fmt::Result {
         writeln!(out, "  {} {}", step.execute, step.arguments)?;
     }
     heading(out, "placement")?;
-    placement(out, plan)?;
+    placement::write(out, &plan.placement)?;
     heading(out, "network")?;
     for nic in &plan.network.nics {
         network(out, nic)?;
@@ -79,34 +81,6 @@ fn open(open: &Open) -> String {
         Open::Tap { tap, queue } => format!("{tap}, queue {queue}"),
         Open::VhostNet { tap, queue } => format!("/dev/vhost-net for {tap}, queue {queue}"),
     }
-}
-
-fn placement(out: &mut String, plan: &LaunchPlan) -> fmt::Result {
-    let placement = &plan.placement;
-    for vcpu in &placement.vcpus {
-        writeln!(out, "  vcpu {}: cpus {}", vcpu.vcpu, vcpu.cpus)?;
-    }
-    if let Some(cpus) = &placement.emulator {
-        writeln!(out, "  emulator: cpus {cpus}")?;
-    }
-    for thread in &placement.iothreads {
-        writeln!(out, "  iothread {}: cpus {}", thread.id, thread.cpus)?;
-    }
-    for memory in &placement.memory {
-        let size = hugepages::Bytes(memory.bytes);
-        write!(out, "  memory of node {}: {size}", memory.guest_node)?;
-        match memory.host_node {
-            Some(node) => writeln!(out, " on host node {node}")?,
-            None => writeln!(out, ", not bound")?,
-        }
-    }
-    for device in &placement.devices {
-        writeln!(out, "  device {}: {}", device.name, device.address)?;
-    }
-    for note in &placement.notes {
-        writeln!(out, "  {note}")?;
-    }
-    Ok(())
 }
 
 fn network(out: &mut String, nic: &NicPlan) -> fmt::Result {

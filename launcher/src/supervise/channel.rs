@@ -1,14 +1,15 @@
 //! The supervisor's end of its channel with PID 1, on the runtime.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::monitor::channel::{Channel, ChannelError, FILES_A_PACKET, Packet};
 use crate::monitor::pid1::CHANNEL_FD;
-use crate::monitor::protocol::{Ask, SpawnRequest, Tell, VERSION};
+use crate::monitor::protocol::{Ask, Hello, SpawnRequest, Tell, VERSION};
 use crate::readable::Readable;
 
 /// PID 1, as the supervisor sees it.
@@ -34,6 +35,26 @@ pub enum Pid1Error {
     /// The request could not be put into a memfd.
     #[error("cannot write the spawn request")]
     Request(#[source] io::Error),
+    /// PID 1 began with something else than its greeting.
+    #[error("PID 1 did not say what there is")]
+    NoHello,
+    /// An upgrade that does not fit.
+    #[error("PID 1 speaks version {theirs} of the channel and this program only {VERSION}")]
+    Version {
+        /// What PID 1 speaks.
+        theirs: u32,
+    },
+}
+
+/// What this supervisor found.
+#[derive(Debug)]
+pub struct Found {
+    /// In PID 1's words.
+    pub hello: Hello,
+    /// QEMU's handle, once it was started.
+    pub qemu: Option<OwnedFd>,
+    /// Files that an earlier supervisor had PID 1 keep.
+    pub kept: BTreeMap<String, OwnedFd>,
 }
 
 impl Pid1 {
@@ -47,6 +68,44 @@ impl Pid1 {
             channel: Channel::from_socket(socket),
             ready,
         })
+    }
+
+    /// The greeting, which comes first.
+    pub async fn greeting(&self) -> Result<Found, Pid1Error> {
+        let Packet { message, files } = self.hear().await?;
+        let Tell::Hello(hello) = message else {
+            return Err(Pid1Error::NoHello);
+        };
+        if hello.version != VERSION {
+            return Err(Pid1Error::Version {
+                theirs: hello.version,
+            });
+        }
+        let mut files = files.into_iter();
+        let qemu = hello.qemu.and_then(|_| files.next());
+        let kept = hello.kept.iter().cloned().zip(files).collect();
+        Ok(Found { hello, qemu, kept })
+    }
+
+    /// Has a file kept for the supervisors to come, in place of one of that name.
+    pub fn keep(&self, name: &str, file: BorrowedFd<'_>) -> Result<(), Pid1Error> {
+        let name = name.to_owned();
+        Ok(self.channel.send(&Ask::Keep { name }, &[file])?)
+    }
+
+    /// Everything that takes a privilege is done.
+    pub fn settled(&self) -> Result<(), Pid1Error> {
+        Ok(self.channel.send(&Ask::Settled, &[])?)
+    }
+
+    /// The VM is in hand.
+    pub fn ready(&self) -> Result<(), Pid1Error> {
+        Ok(self.channel.send(&Ask::Ready, &[])?)
+    }
+
+    /// The VM's end was seen and told. Whoever says it ends.
+    pub fn done(&self, code: u8) -> Result<(), Pid1Error> {
+        Ok(self.channel.send(&Ask::Done { code }, &[])?)
     }
 
     /// The next word from PID 1. Cancel-safe: a packet is taken whole or not at all.

@@ -7,6 +7,7 @@ use std::io;
 
 use camino::Utf8PathBuf;
 use numa::{Cgroup, ControlFile, CpuSet, FactError, HostRoot};
+use qmp::Session;
 
 use super::logs;
 use crate::apply::records;
@@ -15,7 +16,7 @@ use crate::placement::Placement;
 use crate::placement::moved::moved;
 use crate::plan::LaunchPlan;
 use crate::readable::Readable;
-use crate::verify::{Identity, observe};
+use crate::verify::{Identity, VerifyError, observe};
 
 const EFFECTIVE: ControlFile<'_> = ControlFile {
     controller: "cpuset",
@@ -24,13 +25,27 @@ const EFFECTIVE: ControlFile<'_> = ControlFile {
 };
 const WRITTEN: &str = "cpuset.cpus";
 
+/// What keeps a change from being noticed.
+#[derive(Debug, thiserror::Error)]
+pub enum CpusetError {
+    /// The group's files cannot be watched.
+    #[error("the pod's cpuset cannot be watched")]
+    Watch(#[from] io::Error),
+    /// They cannot be found.
+    #[error(transparent)]
+    Fact(#[from] FactError),
+    /// QEMU does not tell of its threads.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+}
+
 /// Keeps the VM's threads in place for as long as it runs; ends where nothing can be watched.
-pub async fn keep(plan: &LaunchPlan, qemu: i32, identity: &Identity) -> io::Result<()> {
-    let root = HostRoot::default();
-    let cgroup = Cgroup::read(&root).map_err(io::Error::other)?;
+pub async fn keep(plan: &LaunchPlan, qemu: i32, session: &Session) -> Result<(), CpusetError> {
+    let cgroup = Cgroup::read(&HostRoot::default())?;
     let Some(watch) = watch(&cgroup)? else {
         return Ok(());
     };
+    let identity = &Identity::ask(session, &plan.placement).await?;
     // The plan was made before we watched: what changed in between is looked at first.
     let mut known = allowed(&cgroup).unwrap_or_default();
     let planned = planned(&plan.placement);

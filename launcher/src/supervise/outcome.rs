@@ -14,8 +14,12 @@ pub enum Outcome {
     PoweredOff,
     /// The guest reset and `rebootPolicy: Terminate` makes that the end.
     Reset,
+    /// One of the two, under `rebootPolicy: Terminate`: QEMU tells them apart once, and no supervisor listened.
+    OffOrReset,
     /// The guest's kernel panicked.
     Panicked,
+    /// Somebody asked for the VM to be killed.
+    Destroyed,
     /// The guest did not power off in its grace period, or was not given one, and QEMU was told to quit.
     Quit,
     /// QEMU did not quit either and was killed.
@@ -26,6 +30,8 @@ pub enum Outcome {
     ControlLost,
     /// A signal came before the guest had started.
     Cancelled,
+    /// The supervisor died before the guest ran, and what was left to do takes privileges that are gone.
+    StartLost,
 }
 
 /// The program's exit codes; the README's table is this one.
@@ -56,11 +62,11 @@ impl Outcome {
     /// What the process says to whoever started it.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::PoweredOff | Self::Reset => ExitCode::Stopped,
+            Self::PoweredOff | Self::Reset | Self::OffOrReset => ExitCode::Stopped,
             Self::Panicked => ExitCode::GuestPanicked,
-            Self::Quit | Self::Killed | Self::Cancelled => ExitCode::Forced,
+            Self::Quit | Self::Killed | Self::Destroyed | Self::Cancelled => ExitCode::Forced,
             Self::QemuDied(_) => ExitCode::QemuFailed,
-            Self::ControlLost => ExitCode::ControlLost,
+            Self::ControlLost | Self::StartLost => ExitCode::ControlLost,
         }
     }
 }
@@ -70,11 +76,18 @@ impl fmt::Display for Outcome {
         match self {
             Self::PoweredOff => f.write_str("the guest powered off"),
             Self::Reset => f.write_str("the guest reset, and its rebootPolicy is Terminate"),
+            Self::OffOrReset => f.write_str(
+                "the guest powered off, or reset under its rebootPolicy Terminate, unseen",
+            ),
+            Self::Destroyed => f.write_str("the VM was killed as asked"),
             Self::Panicked => f.write_str("the guest's kernel panicked"),
             Self::Quit => f.write_str("the guest did not power off in time; QEMU quit"),
             Self::Killed => f.write_str("QEMU did not quit; it was killed"),
             Self::QemuDied(status) => write!(f, "QEMU ended by itself ({status})"),
             Self::ControlLost => f.write_str("QEMU's monitor was lost; QEMU was killed"),
+            Self::StartLost => {
+                f.write_str("the supervisor died while the VM started; QEMU was killed")
+            }
             Self::Cancelled => f.write_str("ended before the guest started"),
         }
     }

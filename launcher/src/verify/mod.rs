@@ -6,7 +6,7 @@
 //!  /proc/PID/task, numa_maps ─────────┴─► Report ─► table, JSON, exit code
 //! ```
 //!
-//! [`threads`] and [`memory`] compare values; [`observe`] reads. The same report decides before `cont` whether the
+//! [`threads`] and [`memory`] compare values; [`observe()`] reads. The same report decides before `cont` whether the
 //! guest may start.
 
 pub mod interrupts;

@@ -62,9 +62,9 @@ pub enum VerifyRunError {
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
     /// Its socket.
-    pub socket: Option<&'a Utf8Path>,
+    pub socket: Option<&'a Utf8PathBuf>,
     /// Its pod.
-    pub pod: Option<&'a Utf8Path>,
+    pub pod: Option<&'a Utf8PathBuf>,
     /// One JSON value instead of tables.
     pub json: bool,
 }

@@ -81,7 +81,8 @@ pub struct ThreadCheck {
 pub fn wanted(placement: &Placement, role: Role) -> Option<CpuSet> {
     let emulator = || placement.emulator.as_deref();
     let list = match role {
-        Role::Vcpu(_) if !placement.dedicated => None,
+        // Without CPUs of their own they may run wherever the pod may, also when that changes.
+        Role::Vcpu(_) | Role::Iothread(_) if !placement.dedicated => None,
         Role::Vcpu(index) => {
             let vcpu = placement.vcpus.iter().find(|vcpu| vcpu.vcpu == index);
             vcpu.map(|vcpu| vcpu.cpus.as_str())
@@ -208,14 +209,15 @@ mod tests {
     }
 
     #[test]
-    fn without_dedicated_cpus_nothing_is_wanted_of_vcpus() {
+    fn without_dedicated_cpus_nothing_is_wanted() {
         let mut placement = fixtures::two_cells();
         placement.dedicated = false;
         placement.emulator = None;
         assert_eq!(wanted(&placement, Role::Vcpu(0)), None);
         assert_eq!(wanted(&placement, Role::Emulator), None);
+        assert_eq!(wanted(&placement, Role::Iothread(1)), None);
+        let placement = fixtures::two_cells();
         assert!(wanted(&placement, Role::Iothread(1)).is_some());
-        assert_eq!(wanted(&placement, Role::Iothread(2)), None);
     }
 
     #[test]

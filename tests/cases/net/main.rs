@@ -9,6 +9,8 @@ mod links;
 #[cfg(test)]
 mod namespace;
 #[cfg(test)]
+mod ports;
+#[cfg(test)]
 mod setup;
 #[cfg(test)]
 mod traffic;

@@ -76,10 +76,10 @@ impl Namespace {
 
     /// Everything that a set-up may touch, as text: links, addresses, routes, rules, settings.
     ///
-    /// Without what the kernel does in its own time (duplicate address detection) or keeps of a link that was up once.
+    /// Without what the kernel does in its own time (duplicate address detection, a bridge's carrier) or keeps of a link that was up once.
     pub(crate) fn state(&self) -> String {
         self.sh(
-            "ip addr | sed '/valid_lft/d; s/ tentative//; s/qdisc [a-z_]*//'; ip route; \
+            "ip addr | sed '/valid_lft/d; s/ tentative//; s/qdisc [a-z_]*//; s/NO-CARRIER,//; s/,LOWER_UP//; s/ state [A-Z]*//'; ip route; \
              ip -6 route | grep -v fe80; nft -a list ruleset; \
              sysctl -n net.ipv4.ip_forward net.ipv6.conf.all.forwarding; \
              cat /proc/sys/net/bridge/* /proc/sys/net/ipv4/conf/*/route_localnet; \

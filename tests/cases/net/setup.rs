@@ -55,6 +55,9 @@ fn the_kernel_has_what_was_planned() {
     assert_eq!(rules.matches("\"masquerade\":null").count(), 2, "{rules}");
     let forwarding = world.pod.sh("cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding /proc/sys/net/ipv4/conf/k6t-eth0/route_localnet");
     assert_eq!(forwarding, "1\n1\n1\n");
+    // The pod's own default route may come from an advertisement, which a router would otherwise not take.
+    let advertised = world.pod.sh("cat /proc/sys/net/ipv6/conf/eth0/accept_ra");
+    assert_eq!(advertised, "2\n");
 }
 
 #[test]

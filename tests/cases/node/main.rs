@@ -6,9 +6,18 @@ use tests::node::Case;
 
 mod facts;
 mod masquerade;
+mod passthrough;
+mod pods;
+mod shapes;
 
 /// In the order in which they run.
-const CASES: &[&[Case]] = &[facts::CASES, masquerade::CASES];
+const CASES: &[&[Case]] = &[
+    facts::CASES,
+    pods::CASES,
+    passthrough::CASES,
+    masquerade::CASES,
+    shapes::CASES,
+];
 
 fn main() -> ExitCode {
     tests::node::suite::main(&CASES.concat())

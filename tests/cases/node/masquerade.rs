@@ -10,15 +10,27 @@ use tests::node::shape::DEFAULT;
 use tests::node::{Case, kernel, log};
 use tests::project;
 
-pub(crate) const CASES: &[Case] = &[Case {
-    name: "masquerade-on-kvm",
-    shape: &DEFAULT,
-    run: masquerade_on_kvm,
-}];
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "masquerade-on-kvm",
+        shape: &DEFAULT,
+        run: masquerade_on_kvm,
+    },
+    Case {
+        name: "unprepared-network-is-refused",
+        shape: &DEFAULT,
+        run: unprepared,
+    },
+];
+
+fn example() -> Result<Value> {
+    let text = kernel::read(project().join("examples/masquerade.json"))?;
+    Ok(serde_json::from_str(&text)?)
+}
 
 fn masquerade_on_kvm() -> Result<()> {
-    let text = kernel::read(project().join("examples/masquerade.json"))?;
-    let vmi: Value = serde_json::from_str(&text)?;
+    let vmi = example()?;
+    log("listening outside");
     let outside = Outside::listen()?;
     // The product builds its network by itself: NET_ADMIN at the start, which falls before the guest runs.
     let pod = Pod::new("masquerade").options([
@@ -61,4 +73,14 @@ fn masquerade_on_kvm() -> Result<()> {
     }
     outside.prove(&mut pod)?;
     pod.succeed(Duration::from_secs(60))
+}
+
+/// User 107 without NET_ADMIN, and no virt-handler that made bridge and tap.
+fn unprepared() -> Result<()> {
+    let mut pod = Pod::new("unprepared").run(&example()?)?;
+    let code = pod.code(Duration::from_secs(60))?;
+    ensure!(code == 5, "exit code {code}");
+    let said = pod.started.seen().join("\n");
+    ensure!(said.contains("making it needs CAP_NET_ADMIN"), "{said}");
+    Ok(())
 }

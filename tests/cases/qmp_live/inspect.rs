@@ -1,14 +1,16 @@
 //! `virt-launcher qmp` through the supervisor's socket, and at the monitor itself.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use camino::Utf8PathBuf;
 use launcher::{
-    control::{self, Policy},
+    control::{self, Answering, Own, Policy},
     inspect::{self, InspectArgs, InspectError, Output, Search, Subject},
 };
 use serde_json::Value;
 use tokio::net::UnixListener;
+use tokio::sync::watch;
 
 use super::Qemu;
 
@@ -55,6 +57,20 @@ async fn shown(args: &InspectArgs) -> Result<String, InspectError> {
     Ok(String::from_utf8(out).expect("utf-8"))
 }
 
+/// No supervisor is behind the socket: it has no operation of its own.
+#[derive(Debug)]
+struct Nobody(watch::Sender<Arc<Value>>);
+
+impl Own for Nobody {
+    fn run(self: Arc<Self>, name: String, _: Value) -> Answering {
+        Box::pin(async move { Err(format!("there is no operation `{name}`")) })
+    }
+
+    fn watch(&self) -> watch::Receiver<Arc<Value>> {
+        self.0.subscribe()
+    }
+}
+
 /// A machine with the inspection socket before it. The monitor is held, as by a supervisor.
 async fn supervised(qemu: &Qemu) -> Utf8PathBuf {
     let path = qemu.dir.path().join("control.sock");
@@ -62,7 +78,13 @@ async fn supervised(qemu: &Qemu) -> Utf8PathBuf {
     let listener = control::bind(&path).expect("bound");
     let listener = UnixListener::from_std(listener).expect("registered");
     let policy = Policy::for_uid(nix::unistd::geteuid().as_raw());
-    tokio::spawn(control::serve(listener, qemu.connect(1).await, policy));
+    let nobody = Arc::new(Nobody(watch::Sender::new(Arc::default())));
+    tokio::spawn(control::serve(
+        listener,
+        qemu.connect(1).await,
+        nobody,
+        policy,
+    ));
     path
 }
 

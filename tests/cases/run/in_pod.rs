@@ -64,7 +64,7 @@ fn it_runs_the_vm_in_the_pod_it_is_in() -> Result<()> {
         let vm = vms
             .find(|vm| vm.path().is_dir())
             .context("no VM's directory")?;
-        Ok(fs::read_to_string(vm.path().join("virt-serial0-log"))?)
+        Ok::<_, anyhow::Error>(fs::read_to_string(vm.path().join("virt-serial0-log"))?)
     };
     pod::until(BOOT, || {
         let console = console()?;

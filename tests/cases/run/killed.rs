@@ -1,4 +1,5 @@
-//! A process of the run dies by SIGKILL while the guest runs: nothing of the pod outlives it.
+//! A process of the run dies by SIGKILL while the guest runs: the guest outlives its supervisor, and nothing of the pod
+//! outlives any other.
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
@@ -51,20 +52,49 @@ fn the_supervisor() -> Result<()> {
     let world = World::enter()?;
     let (mut run, pod) = running()?;
     pod.supervisor.signal(Signal::SIGKILL)?;
-    assert_eq!(run.code()?, Some(8), "{:#?}", run.seen());
-    let said = run.seen().join("\n");
-    assert!(said.contains("ended by signal 9"), "{said}");
-    pod.is_gone(SOON)?;
+    run.wait_for("supervisor: QEMU is in hand", SOON)?;
+    run.ready()?;
+    let answer = ask(run.address()?, 8080, "a-word")?;
+    assert_eq!(answer, "demo-guest masquerade a-word", "DHCP was served on");
+    let after = run.pod()?;
+    assert_eq!(after.qemu.pid, pod.qemu.pid);
+    assert_ne!(after.supervisor.pid, pod.supervisor.pid);
+    run.signal(Signal::SIGTERM)?;
+    run.wait_for("demo: power-button=pressed", BOOT)?;
+    assert_eq!(run.code()?, Some(0), "{:#?}", run.seen());
+    after.is_gone(SOON)?;
     world.is_clean(SOON)
 }
 
 #[test]
 fn the_supervisor_of_a_qemu_that_is_stopped() -> Result<()> {
     let world = World::enter()?;
-    let (mut run, pod) = running()?;
+    let mut vmi = vmi(&[("mode", "serve")]);
+    vmi["spec"]["terminationGracePeriodSeconds"] = 2.into();
+    let mut run = Launch::of(&vmi).start()?;
+    run.wait_for("guest: running", SOON)?;
+    let pod = run.pod()?;
     pod.qemu.signal(Signal::SIGSTOP)?;
     pod.supervisor.signal(Signal::SIGKILL)?;
-    assert_eq!(run.code()?, Some(8), "{:#?}", run.seen());
+    run.wait_for("monitor does not answer", SOON)?;
+    run.signal(Signal::SIGTERM)?;
+    assert_eq!(run.code()?, Some(7), "{:#?}", run.seen());
+    pod.qemu.ended(SOON)?;
+    world.is_clean(SOON)
+}
+
+#[test]
+fn a_supervisor_that_hangs_holds_up_no_end() -> Result<()> {
+    let world = World::enter()?;
+    let mut vmi = vmi(&[("mode", "serve")]);
+    vmi["spec"]["terminationGracePeriodSeconds"] = 1.into();
+    let mut run = Launch::of(&vmi).start()?;
+    run.wait_for("guest: running", SOON)?;
+    let pod = run.pod()?;
+    pod.supervisor.signal(Signal::SIGSTOP)?;
+    run.signal(Signal::SIGTERM)?;
+    run.wait_for("PID 1 ends QEMU", SOON)?;
+    assert_eq!(run.code()?, Some(7), "{:#?}", run.seen());
     pod.is_gone(SOON)?;
     world.is_clean(SOON)
 }

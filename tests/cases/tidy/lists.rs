@@ -13,6 +13,7 @@ pub(crate) const PURE: &[&str] = &[
     "hugepages/src/shortfall.rs",
     "launcher/src/argv",
     "launcher/src/machine",
+    "launcher/src/monitor/restart.rs",
     "launcher/src/net/dhcp/answer.rs",
     "launcher/src/net/dhcp/budget.rs",
     "launcher/src/net/dhcp/options.rs",
@@ -33,6 +34,8 @@ pub(crate) const PURE: &[&str] = &[
     "launcher/src/storage/iso.rs",
     "launcher/src/storage/plan.rs",
     "launcher/src/storage/seed.rs",
+    "launcher/src/status",
+    "launcher/src/supervise/step",
     "launcher/src/verify/memory.rs",
     "launcher/src/verify/report.rs",
     "launcher/src/verify/threads.rs",
@@ -109,9 +112,9 @@ pub(crate) const EVERYBODYS: &[&str] = &[
 /// Each other crate, and below which paths (from `launcher/src/` on, or a member) it stays.
 pub(crate) fn crates() -> BTreeMap<&'static str, Vec<String>> {
     let rooms = [
-        ("base64", "host spec storage plan qmp"),
+        ("base64", "host spec storage plan qmp ctl"),
         ("caps", "privileges local monitor"),
-        ("clap", "cli inspect/args main"),
+        ("clap", "cli ctl/args inspect/args main"),
         ("clap_complete", "cli"),
         ("comfy-table", "inspect cli"),
         ("command-fds", "monitor local"),
@@ -123,6 +126,7 @@ pub(crate) fn crates() -> BTreeMap<&'static str, Vec<String>> {
         ("kvm-bindings", "kvm"),
         ("kvm-ioctls", "kvm"),
         ("nftables", "net/nft"),
+        ("prometheus-client", "status/metrics"),
         ("procfs", "host numa"),
         ("qapi", "qmp"),
         ("rtnetlink", "net local"),
@@ -132,7 +136,7 @@ pub(crate) fn crates() -> BTreeMap<&'static str, Vec<String>> {
         ("sha2", "net storage"),
         (
             "tokio",
-            "apply cli control inspect local net passthrough/await_info readable storage supervise qmp",
+            "apply cli control ctl inspect local net passthrough/await_info readable storage supervise qmp",
         ),
         ("tokio-util", "control supervise qmp"),
         ("tracing-subscriber", "cli"),

@@ -14,6 +14,9 @@ pub mod pod;
 pub mod shape;
 pub mod suite;
 
+use std::sync::LazyLock;
+use std::time::Instant;
+
 pub use shape::Shape;
 
 use anyhow::Result;
@@ -34,8 +37,9 @@ fn say(text: &str) {
     eprintln!("node: {text}");
 }
 
-/// A line in the running case's log, which is shown when it fails.
+/// A line in the running case's log, with the seconds since its first; the log is shown when it fails.
 #[expect(clippy::print_stdout, reason = "the log is the case's stdout")]
 pub fn log(text: &str) {
-    println!("{text}");
+    static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+    println!("{:6.1} {text}", STARTED.elapsed().as_secs_f64());
 }

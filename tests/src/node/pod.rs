@@ -51,7 +51,7 @@ impl Pod {
         let mut command = Command::new(project().join("tests/node/pod"));
         command.args(self.options).arg("--").arg(program).args(args);
         Ok(Running {
-            started: Started::start_shown(&mut command)?,
+            started: Started::start_shown(&mut command, super::log)?,
             name: self.name,
         })
     }
@@ -136,5 +136,14 @@ impl Running {
             self.started.seen().join("\n")
         );
         Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The script outside the pod cleans up when its program has ended, in whatever way.
+        if kernel::write(self.cgroup().join("cgroup.kill"), "1").is_ok() {
+            let _ = self.started.finish(Duration::from_secs(20));
+        }
     }
 }

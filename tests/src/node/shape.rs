@@ -55,7 +55,7 @@ pub enum Iommu {
     None,
 }
 
-/// Two nodes of four CPUs; six VFs, a few 2Mi pages, one 1Gi page on node 0 and five on node 1.
+/// Two nodes of four CPUs; four VFs on node 1; a few 2Mi pages, one 1Gi page on node 0 and five on node 1.
 pub const DEFAULT: Shape = Shape {
     name: "default",
     cells: &[
@@ -296,5 +296,39 @@ impl Args {
         if !value.is_empty() {
             self.0.push(value);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DEFAULT, Places, comma};
+
+    #[test]
+    fn cpus_and_pages_go_to_their_nodes_and_devices_to_named_buses() {
+        let path = camino::Utf8Path::new("/p");
+        let args = DEFAULT.qemu_args(&Places {
+            project: path,
+            results: path,
+            console: Some(path),
+            program: path,
+        });
+        let has = |text: &str| {
+            assert!(
+                args.iter().any(|arg| arg.contains(text)),
+                "{text}: {args:#?}"
+            )
+        };
+        has("8,sockets=2,cores=4,threads=1");
+        has("node,nodeid=0,memdev=memory0,cpus=0-3");
+        has("node,nodeid=1,memdev=memory1,cpus=4-7");
+        has("hugepagesz=1G hugepages=0:1,1:5 hugepagesz=2M hugepages=0:64,1:64");
+        let devices = args
+            .iter()
+            .skip_while(|arg| *arg != "-device")
+            .filter(|arg| arg.contains("pci,"));
+        for device in devices {
+            assert!(device.contains(",bus="), "{device}");
+        }
+        assert_eq!(comma("/a,b"), "/a,,b");
     }
 }

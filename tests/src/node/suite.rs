@@ -41,7 +41,10 @@ fn dispatch(cases: &[Case], args: &[String]) -> Result<()> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
         ["--in-node"] => return inside::run(),
-        ["--case", name] => return (find(cases, name)?.run)(),
+        ["--case", name] => {
+            super::log(&format!("case {name}"));
+            return (find(cases, name)?.run)();
+        }
         ["--shell"] => return machine::shell(&super::shape::DEFAULT),
         ["--shell", name] => return machine::shell(shape(cases, name)?),
         _ => {}

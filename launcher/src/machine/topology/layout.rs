@@ -119,7 +119,7 @@ impl Layout {
             )]
         };
         match candidate.connect {
-            Connect::Named => Ok(None),
+            Connect::Named | Connect::Node(_) => Ok(None),
             Connect::Root(slot) => Ok(Some(at(0, *slot))),
             Connect::Express(Some(wish)) | Connect::Conventional(Some(wish)) => {
                 Ok(Some(at(usize::from(wish.address.bus), wish.address.slot)))
@@ -156,6 +156,15 @@ impl Layout {
             self.buses.push(Bus::Port);
             self.add_port(self.buses.len());
         }
+    }
+
+    /// A slot of the root complex that nothing is in, the highest, where no root port comes soon.
+    pub(super) fn take_free_slot(&mut self) -> Option<u8> {
+        let of_ports = |slot: &u8| self.ports.values().any(|(taken, _)| taken == slot);
+        let mut slots = (1..SLOTS).rev();
+        let slot = slots.find(|slot| !self.root.contains(slot) && !of_ports(slot))?;
+        self.root.insert(slot);
+        Some(slot)
     }
 
     /// The root ports and the bridge as devices. The guest may not eject what `occupied` ports hold.

@@ -163,6 +163,50 @@ fn a_wish_keeps_its_place_and_others_go_around_it() {
 }
 
 #[test]
+fn devices_of_a_node_are_below_its_expander_and_move_nobody() {
+    let on = |id: &str, node| device(id, Connect::Node(node), false);
+    let plain = assign(vec![nic("a"), other("vda")], room(1, 8)).unwrap();
+    let devices = vec![
+        nic("a"),
+        on("vf0", 1),
+        on("gpu", 0),
+        on("vf1", 1),
+        other("vda"),
+    ];
+    let placed = assign(devices, room(1, 8)).unwrap();
+    for device in &plain {
+        let same = placed.iter().find(|other| other.id == device.id);
+        assert_eq!(same, Some(device));
+    }
+    let new: Vec<_> = placed
+        .iter()
+        .filter(|device| plain.iter().all(|other| other.id != device.id))
+        .map(|device| serde_json::to_string(device).unwrap())
+        .collect();
+    insta::assert_snapshot!(new.join("\n"), @r#"
+    {"driver":"pxb-pcie","id":"pxb0","bus_nr":254,"numa_node":0,"bus":"pcie.0","addr":"0x1e"}
+    {"driver":"pcie-root-port","id":"pxb0.1","port":0,"chassis":32,"bus":"pxb0","addr":"0x0"}
+    {"driver":"pxb-pcie","id":"pxb1","bus_nr":251,"numa_node":1,"bus":"pcie.0","addr":"0x1d"}
+    {"driver":"pcie-root-port","id":"pxb1.1","port":0,"chassis":33,"bus":"pxb1","addr":"0x0"}
+    {"driver":"pcie-root-port","id":"pxb1.2","port":1,"chassis":34,"bus":"pxb1","addr":"0x1"}
+    {"driver":"x","id":"vf0","bus":"pxb1.1","addr":"0x0"}
+    {"driver":"x","id":"gpu","bus":"pxb0.1","addr":"0x0"}
+    {"driver":"x","id":"vf1","bus":"pxb1.2","addr":"0x0"}
+    "#);
+}
+
+#[test]
+fn more_devices_of_nodes_than_buses_are_refused() {
+    let on = |count: usize, node| {
+        let devices =
+            (0..count).map(|index| device(&format!("d{index}"), Connect::Node(node), false));
+        assign(devices.collect(), room(1, 8))
+    };
+    assert!(on(32, 0).is_ok());
+    assert_eq!(on(33, 0).map(|_| ()).unwrap_err().len(), 1);
+}
+
+#[test]
 fn more_conventional_devices_than_slots_are_refused() {
     let devices = (0..32).map(|index| old_nic(&format!("n{index}"))).collect();
     assert_eq!(assign(devices, room(1, 8)).unwrap_err().len(), 1);

@@ -176,6 +176,8 @@ fn nics() {
         nic(4, "realtek", NicModel::Rtl8139),
         nic(5, "fixed", NicModel::Virtio),
         nic(6, "onboard", NicModel::Virtio),
+        nic(7, "ne", NicModel::Ne2kPci),
+        nic(8, "amd", NicModel::Pcnet),
     ];
     spec.nics[0].queues = 4;
     spec.nics[1].boot_order = Some(1);

@@ -7,11 +7,6 @@ use crate::vmi::findings::Findings;
 use crate::vmi::mirror::Metadata;
 use crate::vmi::path::Path;
 
-const POLICIES: [(&str, Policy); 3] = [
-    ("prefer", Policy::Prefer),
-    ("strict", Policy::Strict),
-    ("none", Policy::None),
-];
 const NEAR: [(&str, MemoryNear); 2] =
     [("devices", MemoryNear::Devices), ("cpus", MemoryNear::Cpus)];
 
@@ -22,7 +17,7 @@ pub(super) fn placing(metadata: &Metadata, out: &mut Findings) -> Placing {
         &annotation(POLICY),
         &at.key(POLICY),
         "a placement policy",
-        &POLICIES,
+        &Policy::ALL.map(|policy| (policy.name(), policy)),
         out,
     );
     let memory = choose(

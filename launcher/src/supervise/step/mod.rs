@@ -1,27 +1,44 @@
 //! The state machine of a VM's life: `(State, Input) -> (State, Vec<Action>)`, no clock, no I/O.
 //!
 //! ```text
-//!             Started                Terminate              guest ends, or grace is over
-//!  Starting ───────────► Running ───────────────► Stopping ─────────────┐
-//!     │                     │  guest powers off, resets, panics         ▼
-//!     │ Terminate           └──────────────────────────────────────► Quitting ──► Ended
-//!     └─────────────────────────────────────────────────────────────────┘  QEMU's exit, always
+//!             Started              Terminate, Shutdown       guest ends, or grace is over
+//!  Starting ───────────► Running ───────────────────► Stopping ─────────┐
+//!     │                   │ ▲ │  guest powers off, resets, panics; Kill ▼
+//!     │         SoftReboot│ │ └──────────────────────────────────────► Quitting ──► Ended
+//!     │                   ▼ │ guest resets, or powers off and is reset   ▲  QEMU's exit, always
+//!     │                Rebooting ────────────────────────────────────────┤
+//!     │ Terminate                                                        │
+//!     └──────────────────────────────────────────────────────────────────┘
+//!  beside it: `run` (vCPUs run, or why they do not), `frozen` (file systems), `agent` (connected)
 //! ```
 //!
-//! Moved by: the guest (QMP events), PID 1 (signals, QEMU's exit status), time (alarms that were asked for).
-//! Fails by: an action that cannot be done comes back as `Failed`; `Quitting` has an alarm that kills; a killed
-//! QEMU always exits. Every path ends in `Ended`, once, and only QEMU's exit leads there.
+//! Moved by: the guest (QMP events), people (operations), PID 1 (signals, QEMU's exit status), time (alarms that were
+//! asked for). Fails by: an action that cannot be done comes back as `Failed`; `Quitting` has an alarm that kills; a
+//! killed QEMU always exits. Every path ends in `Ended`, once, and only QEMU's exit leads there.
+//! A supervisor that follows a dead one starts from [`resume::resume`].
+
+mod ending;
+mod input;
+pub mod operation;
+pub mod resume;
+mod state;
 
 use std::time::Duration;
 
+pub use input::{Action, Alarm, Input, ShutdownCause};
+pub use state::{Frozen, IoError, Pause, Phase, Run, State};
+
 use super::outcome::Outcome;
-use crate::monitor::protocol::ExitStatus;
+use ending::{ended_by, ending};
 
 /// A guest in firmware loses a press, so it is repeated until the guest is gone.
 pub const PRESS_AGAIN: Duration = Duration::from_secs(5);
 /// QEMU quits within milliseconds unless a disk hangs.
 pub const QUIT_DEADLINE: Duration = Duration::from_secs(5);
-
+/// A thaw that failed is tried again.
+pub const THAW_AGAIN: Duration = Duration::from_secs(5);
+/// A guest that was asked to reboot has this long, or its grace period if that is longer.
+pub const REBOOT_DEADLINE: Duration = Duration::from_secs(60);
 /// What never changes during one VM's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
@@ -29,188 +46,217 @@ pub struct Terms {
     pub grace: Duration,
     /// Without ACPI a power button does nothing.
     pub acpi: bool,
-}
-
-/// Where the VM is in its life.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
-    /// QEMU is being set up; the guest has not run.
-    Starting,
-    /// vCPUs run, or are paused.
-    Running {
-        /// By a person, an I/O error, or `startStrategy: Paused`.
-        paused: bool,
-    },
-    /// The guest was asked to power off.
-    Stopping {
-        /// vCPUs do not run.
-        paused: bool,
-    },
-    /// QEMU was told to quit.
-    Quitting {
-        /// What will have been the end.
-        because: Outcome,
-    },
-    /// QEMU is gone.
-    Ended(Outcome),
-}
-
-/// What happens to the VM.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// `cont` was answered, or the guest is left paused as asked.
-    Started {
-        /// `startStrategy: Paused`.
-        paused: bool,
-    },
-    /// Setting up failed, or an action did.
-    Failed,
-    /// QMP `SHUTDOWN`: the guest is gone, QEMU holds still.
-    GuestShutdown(ShutdownCause),
-    /// QMP `GUEST_PANICKED`.
-    GuestPanicked,
-    /// QMP `STOP`.
-    Paused,
-    /// QMP `RESUME`.
-    Resumed,
-    /// TERM, INT or QUIT.
-    Terminate,
-    /// An alarm went off.
-    Alarm(Alarm),
-    /// The monitor's session ended.
-    MonitorLost,
-    /// PID 1 reaped QEMU.
-    QemuExited(ExitStatus),
-}
-
-/// QEMU's `ShutdownCause`, as far as it decides anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ShutdownCause {
-    /// `guest-shutdown`, and whatever else a guest does to itself.
-    Guest,
-    /// `guest-reset` under `-action reboot=shutdown`.
-    GuestReset,
-    /// `guest-panic`.
-    GuestPanic,
-    /// `host-*`: our own quit, or a signal to QEMU.
-    Host,
-}
-
-/// What the driver does; each that can fail answers with `Failed`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// QMP `system_powerdown`.
-    PressPowerButton,
-    /// QMP `cont`.
-    Resume,
-    /// QMP `quit`.
-    Quit,
-    /// SIGKILL by pidfd.
-    Kill,
-    /// Call back after this time; setting it anew replaces the old one.
-    Set(Alarm, Duration),
-    /// Forget every alarm.
-    ClearAlarms,
-}
-
-/// What was asked to be called back for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Alarm {
-    /// Press the power button again.
-    PressAgain,
-    /// The guest's time is up.
-    GraceOver,
-    /// QEMU's time is up.
-    QuitOverdue,
+    /// `rebootPolicy: Terminate`.
+    pub reset_ends: bool,
 }
 
 /// One step. Total: every input is answered in every state.
-pub fn step(terms: &Terms, state: State, input: Input) -> (State, Vec<Action>) {
-    match (state, input) {
-        (State::Ended(outcome), _) => (State::Ended(outcome), vec![]),
-        (state, Input::QemuExited(status)) => (
-            State::Ended(ending(state, status)),
-            vec![Action::ClearAlarms],
-        ),
-        (State::Quitting { because }, input) => quitting(because, &input),
-        (_, Input::MonitorLost) => kill(Outcome::ControlLost),
-        (_, Input::GuestShutdown(cause)) => quit(ended_by(cause)),
-        (_, Input::GuestPanicked) => quit(Outcome::Panicked),
-        (State::Starting, input) => starting(&input),
-        (State::Running { paused }, input) => running(terms, paused, &input),
-        (State::Stopping { paused }, input) => stopping(paused, &input),
+pub fn step(terms: &Terms, mut state: State, input: Input) -> (State, Vec<Action>) {
+    if matches!(state.phase, Phase::Ended(_)) {
+        return (state, vec![]);
     }
+    if let Input::QemuExited { status, overdue } = input {
+        state.phase = Phase::Ended(ending(state.phase, status, overdue));
+        return (state, vec![Action::ClearAlarms]);
+    }
+    let mut actions = observe(&mut state, &input);
+    actions.extend(match state.phase.clone() {
+        Phase::Quitting { because } => quitting(&mut state, because, &input),
+        phase => match input {
+            Input::MonitorLost => kill(&mut state, Outcome::ControlLost),
+            Input::GuestShutdown(ShutdownCause::Guest) if phase == Phase::Rebooting => {
+                vec![Action::Reset]
+            }
+            Input::GuestShutdown(cause) => quit(&mut state, ended_by(cause)),
+            Input::GuestPanicked => quit(&mut state, Outcome::Panicked),
+            Input::Ask(operation) => operation::ask(terms, &mut state, operation),
+            input => match phase {
+                Phase::Starting => starting(&mut state, &input),
+                Phase::Running => running(terms, &mut state, &input),
+                Phase::Rebooting => rebooting(terms, &mut state, &input),
+                _ => stopping(terms, &mut state, &input),
+            },
+        },
+    });
+    (state, actions)
 }
 
-fn starting(input: &Input) -> (State, Vec<Action>) {
+/// What is true whatever the phase.
+fn observe(state: &mut State, input: &Input) -> Vec<Action> {
     match input {
-        Input::Started { paused } => (State::Running { paused: *paused }, vec![]),
-        Input::Terminate => kill(Outcome::Cancelled),
-        Input::Failed => kill(Outcome::ControlLost),
-        _ => (State::Starting, vec![]),
-    }
-}
-
-fn running(terms: &Terms, paused: bool, input: &Input) -> (State, Vec<Action>) {
-    match input {
-        Input::Paused => (State::Running { paused: true }, vec![]),
-        Input::Resumed => (State::Running { paused: false }, vec![]),
-        Input::Terminate if !terms.acpi || terms.grace.is_zero() => quit(Outcome::Quit),
-        Input::Terminate => {
-            let mut actions = vec![Action::Set(Alarm::GraceOver, terms.grace)];
-            actions.extend(press(paused));
-            (State::Stopping { paused }, actions)
+        Input::Paused => {
+            let why = state.stopping_for.take().unwrap_or(Pause::Unknown);
+            if !state.is_paused() {
+                state.run = Run::Paused(why);
+            }
         }
-        _ => (State::Running { paused }, vec![]),
+        Input::Resumed => {
+            state.run = Run::Running;
+            state.stopping_for = None;
+            state.failed.clear();
+        }
+        Input::DiskFailed { error, stops } => {
+            state.fail(error.clone());
+            if *stops {
+                state.stopping_for = Some(Pause::IoError);
+            }
+        }
+        Input::Watchdog { stops: true } => state.stopping_for = Some(Pause::Watchdog),
+        Input::GuestShutdown(_) => state.run = Run::Paused(Pause::ShuttingDown),
+        Input::Failed(Action::Pause) => state.stopping_for = None,
+        Input::GuestReset if state.frozen != Frozen::No => {
+            state.frozen = Frozen::No;
+            return vec![Action::Clear(Alarm::Thaw)];
+        }
+        Input::Agent { connected } => {
+            state.agent = *connected;
+            if state.agent && state.frozen == Frozen::Thawing {
+                return vec![Action::Thaw];
+            }
+        }
+        _ => return frozen(state, input),
+    }
+    vec![]
+}
+
+/// A freeze that may have worked ends in a thaw that did.
+fn frozen(state: &mut State, input: &Input) -> Vec<Action> {
+    match (state.frozen, input) {
+        (Frozen::Yes, Input::Failed(Action::Freeze) | Input::Alarm(Alarm::Thaw))
+        | (Frozen::Thawing, Input::Alarm(Alarm::Thaw)) => {
+            state.frozen = Frozen::Thawing;
+            vec![Action::Clear(Alarm::Thaw), Action::Thaw]
+        }
+        (Frozen::Yes | Frozen::Thawing, Input::Did(Action::Thaw)) => {
+            state.frozen = Frozen::No;
+            vec![Action::Clear(Alarm::Thaw)]
+        }
+        (Frozen::Yes | Frozen::Thawing, Input::Failed(Action::Thaw)) => {
+            state.frozen = Frozen::Thawing;
+            // Without an agent its next connection is waited for.
+            let again = state.agent.then_some(Action::Set(Alarm::Thaw, THAW_AGAIN));
+            again.into_iter().collect()
+        }
+        _ => vec![],
     }
 }
 
-fn stopping(paused: bool, input: &Input) -> (State, Vec<Action>) {
+fn starting(state: &mut State, input: &Input) -> Vec<Action> {
     match input {
-        Input::Paused => (State::Stopping { paused: true }, vec![]),
-        Input::Resumed => (State::Stopping { paused: false }, vec![]),
-        Input::Alarm(Alarm::PressAgain) => (State::Stopping { paused }, press(paused)),
-        Input::Terminate | Input::Alarm(Alarm::GraceOver) => quit(Outcome::Quit),
-        _ => (State::Stopping { paused }, vec![]),
+        Input::Started { paused } => {
+            state.phase = Phase::Running;
+            if *paused {
+                state.run = Run::Paused(Pause::StartingUp);
+            } else {
+                state.run = Run::Running;
+            }
+            vec![]
+        }
+        Input::Terminate => kill(state, Outcome::Cancelled),
+        Input::StartFailed => kill(state, Outcome::ControlLost),
+        _ => vec![],
     }
 }
 
-fn quitting(because: Outcome, input: &Input) -> (State, Vec<Action>) {
-    let killed = match because {
-        Outcome::Quit => Outcome::Killed,
-        known => return stubborn(known, input),
+fn running(terms: &Terms, state: &mut State, input: &Input) -> Vec<Action> {
+    match input {
+        Input::Terminate => stop(terms, state),
+        _ => vec![],
+    }
+}
+
+fn rebooting(terms: &Terms, state: &mut State, input: &Input) -> Vec<Action> {
+    match input {
+        Input::Terminate => stop(terms, state),
+        Input::GuestReset => {
+            state.phase = Phase::Running;
+            // A guest that had powered off stands still; one that reset itself runs.
+            let resume = state.is_paused().then_some(Action::Resume);
+            [Action::Clear(Alarm::RebootOver)]
+                .into_iter()
+                .chain(resume)
+                .collect()
+        }
+        Input::Failed(Action::AskAgentToReboot) => press(terms, state),
+        Input::Failed(Action::Reset) => quit(state, Outcome::PoweredOff),
+        Input::Alarm(Alarm::RebootOver) => {
+            state.phase = Phase::Running;
+            vec![]
+        }
+        _ => vec![],
+    }
+}
+
+/// Asks the guest to power off.
+fn stop(terms: &Terms, state: &mut State) -> Vec<Action> {
+    if !terms.grace.is_zero() && (terms.acpi || state.agent) {
+        state.phase = Phase::Stopping;
+        let mut actions = vec![
+            Action::Clear(Alarm::RebootOver),
+            Action::Set(Alarm::GraceOver, terms.grace),
+        ];
+        if state.frozen != Frozen::No {
+            // A guest that cannot write cannot end.
+            state.frozen = Frozen::Thawing;
+            actions.push(Action::Thaw);
+        }
+        if state.agent {
+            let resume = state.is_paused().then_some(Action::Resume);
+            actions.extend(resume);
+            actions.push(Action::AskAgentToPowerOff);
+            actions.push(Action::Set(Alarm::PressAgain, PRESS_AGAIN));
+        } else {
+            actions.extend(press(terms, state));
+        }
+        return actions;
+    }
+    quit(state, Outcome::Quit)
+}
+
+fn stopping(terms: &Terms, state: &mut State, input: &Input) -> Vec<Action> {
+    match input {
+        Input::Alarm(Alarm::PressAgain) | Input::Failed(Action::AskAgentToPowerOff) => {
+            press(terms, state)
+        }
+        Input::Terminate | Input::Alarm(Alarm::GraceOver) => quit(state, Outcome::Quit),
+        _ => vec![],
+    }
+}
+
+fn quitting(state: &mut State, because: Outcome, input: &Input) -> Vec<Action> {
+    let killed = match (because, input) {
+        (
+            Outcome::Quit,
+            Input::GuestShutdown(cause @ (ShutdownCause::Guest | ShutdownCause::GuestReset)),
+        ) => {
+            // It made it after all, while `quit` was on its way.
+            state.phase = Phase::Quitting {
+                because: ended_by(*cause),
+            };
+            return vec![];
+        }
+        (Outcome::Quit, _) => Outcome::Killed,
+        (known, _) => known,
     };
     match input {
-        Input::GuestShutdown(cause @ (ShutdownCause::Guest | ShutdownCause::GuestReset)) => {
-            // It made it after all, while `quit` was on its way.
-            (
-                State::Quitting {
-                    because: ended_by(*cause),
-                },
-                vec![],
-            )
-        }
-        _ => stubborn_with(Outcome::Quit, killed, input),
-    }
-}
-
-fn stubborn(because: Outcome, input: &Input) -> (State, Vec<Action>) {
-    stubborn_with(because.clone(), because, input)
-}
-
-fn stubborn_with(because: Outcome, killed: Outcome, input: &Input) -> (State, Vec<Action>) {
-    match input {
         Input::Alarm(Alarm::QuitOverdue)
-        | Input::Failed
+        | Input::Failed(Action::Quit)
         | Input::MonitorLost
-        | Input::Terminate => (State::Quitting { because: killed }, vec![Action::Kill]),
-        _ => (State::Quitting { because }, vec![]),
+        | Input::StartFailed
+        | Input::Terminate => {
+            state.phase = Phase::Quitting { because: killed };
+            vec![Action::Kill]
+        }
+        _ => vec![],
     }
 }
 
-/// A paused guest hears no button.
-fn press(paused: bool) -> Vec<Action> {
-    let resume = paused.then_some(Action::Resume);
+/// A paused guest hears no button, and without ACPI there is none; the alarm that bounds the wait is set already.
+fn press(terms: &Terms, state: &State) -> Vec<Action> {
+    if !terms.acpi {
+        return vec![];
+    }
+    let resume = state.is_paused().then_some(Action::Resume);
     resume
         .into_iter()
         .chain([
@@ -220,41 +266,18 @@ fn press(paused: bool) -> Vec<Action> {
         .collect()
 }
 
-fn quit(because: Outcome) -> (State, Vec<Action>) {
-    let actions = vec![
+fn quit(state: &mut State, because: Outcome) -> Vec<Action> {
+    state.phase = Phase::Quitting { because };
+    vec![
         Action::ClearAlarms,
         Action::Quit,
         Action::Set(Alarm::QuitOverdue, QUIT_DEADLINE),
-    ];
-    (State::Quitting { because }, actions)
+    ]
 }
 
-fn kill(because: Outcome) -> (State, Vec<Action>) {
-    (
-        State::Quitting { because },
-        vec![Action::ClearAlarms, Action::Kill],
-    )
-}
-
-fn ended_by(cause: ShutdownCause) -> Outcome {
-    match cause {
-        ShutdownCause::Guest => Outcome::PoweredOff,
-        ShutdownCause::GuestReset => Outcome::Reset,
-        ShutdownCause::GuestPanic => Outcome::Panicked,
-        ShutdownCause::Host => Outcome::Quit,
-    }
-}
-
-fn ending(state: State, status: ExitStatus) -> Outcome {
-    match state {
-        State::Quitting {
-            because: Outcome::ControlLost,
-        } if !matches!(status, ExitStatus::Signal(libc::SIGKILL)) => Outcome::QemuDied(status),
-        State::Quitting { because } | State::Ended(because) => because,
-        State::Starting | State::Running { .. } | State::Stopping { .. } => {
-            Outcome::QemuDied(status)
-        }
-    }
+fn kill(state: &mut State, because: Outcome) -> Vec<Action> {
+    state.phase = Phase::Quitting { because };
+    vec![Action::ClearAlarms, Action::Kill]
 }
 
 #[cfg(test)]

@@ -2,16 +2,21 @@
 
 use proptest::prelude::*;
 
+use super::operation::{Admission, Operation, Why, admit};
+use super::resume::{Left, RunStatus, Seen, resume};
+use super::state::MOST_FAILED;
 use super::*;
+use crate::monitor::protocol::ExitStatus;
 
 const TERMS: Terms = Terms {
     grace: Duration::from_secs(30),
     acpi: true,
+    reset_ends: false,
 };
 
 fn live(terms: &Terms, inputs: &[Input]) -> (State, Vec<Action>) {
     let mut all = Vec::new();
-    let mut state = State::Starting;
+    let mut state = State::new();
     for input in inputs {
         let (next, actions) = step(terms, state, input.clone());
         state = next;
@@ -21,15 +26,33 @@ fn live(terms: &Terms, inputs: &[Input]) -> (State, Vec<Action>) {
 }
 
 fn outcome(inputs: &[Input]) -> Outcome {
-    match live(&TERMS, inputs).0 {
-        State::Ended(outcome) => outcome,
-        state => panic!("{state:?} is no end"),
+    match live(&TERMS, inputs).0.phase {
+        Phase::Ended(outcome) => outcome,
+        phase => panic!("{phase:?} is no end"),
+    }
+}
+
+fn exited(status: ExitStatus) -> Input {
+    Input::QemuExited {
+        status,
+        overdue: false,
     }
 }
 
 const RUN: Input = Input::Started { paused: false };
-const GONE: Input = Input::QemuExited(ExitStatus::Code(0));
-const KILLED: Input = Input::QemuExited(ExitStatus::Signal(libc::SIGKILL));
+const AGENT: Input = Input::Agent { connected: true };
+const GONE: Input = Input::QemuExited {
+    status: ExitStatus::Code(0),
+    overdue: false,
+};
+const KILLED: Input = Input::QemuExited {
+    status: ExitStatus::Signal(libc::SIGKILL),
+    overdue: false,
+};
+const OVERDUE: Input = Input::QemuExited {
+    status: ExitStatus::Code(0),
+    overdue: true,
+};
 
 #[test]
 fn the_reason_is_the_first_that_decided() {
@@ -62,7 +85,10 @@ fn the_reason_is_the_first_that_decided() {
             ],
             Outcome::Quit,
         ),
-        (&[RUN, Terminate, Terminate, host, GONE], Outcome::Quit),
+        (
+            &[RUN, Terminate, Terminate, host.clone(), GONE],
+            Outcome::Quit,
+        ),
         (&[RUN, Terminate, Terminate, off, GONE], Outcome::PoweredOff),
         (
             &[
@@ -74,22 +100,21 @@ fn the_reason_is_the_first_that_decided() {
             ],
             Outcome::Killed,
         ),
+        (&[RUN, Terminate, OVERDUE], Outcome::Killed),
+        (&[RUN, Terminate, Terminate, OVERDUE], Outcome::Killed),
+        (&[RUN, Ask(Operation::Kill), host, GONE], Outcome::Destroyed),
         (
             &[RUN, KILLED],
             Outcome::QemuDied(ExitStatus::Signal(libc::SIGKILL)),
         ),
         (
-            &[Input::QemuExited(ExitStatus::Code(1))],
+            &[exited(ExitStatus::Code(1))],
             Outcome::QemuDied(ExitStatus::Code(1)),
         ),
         (&[Terminate, KILLED], Outcome::Cancelled),
         (&[RUN, MonitorLost, KILLED], Outcome::ControlLost),
         (
-            &[
-                RUN,
-                MonitorLost,
-                Input::QemuExited(ExitStatus::Signal(libc::SIGSEGV)),
-            ],
+            &[RUN, MonitorLost, exited(ExitStatus::Signal(libc::SIGSEGV))],
             Outcome::QemuDied(ExitStatus::Signal(libc::SIGSEGV)),
         ),
     ];
@@ -104,7 +129,7 @@ fn the_button_is_pressed_again_until_the_guest_is_gone() {
         &TERMS,
         &[RUN, Input::Terminate, Input::Alarm(Alarm::PressAgain)],
     );
-    assert_eq!(state, State::Stopping { paused: false });
+    assert_eq!(state.phase, Phase::Stopping);
     let presses = actions
         .iter()
         .filter(|action| **action == Action::PressPowerButton)
@@ -114,6 +139,16 @@ fn the_button_is_pressed_again_until_the_guest_is_gone() {
         .filter(|action| matches!(action, Action::Set(Alarm::PressAgain, _)))
         .count();
     assert_eq!((presses, alarms), (2, 2));
+}
+
+#[test]
+fn the_agent_is_asked_first_and_the_button_is_pressed_when_it_fails() {
+    let (_, actions) = live(&TERMS, &[RUN, AGENT, Input::Terminate]);
+    assert!(actions.contains(&Action::AskAgentToPowerOff));
+    assert!(!actions.contains(&Action::PressPowerButton));
+    let failed = Input::Failed(Action::AskAgentToPowerOff);
+    let (_, actions) = live(&TERMS, &[RUN, AGENT, Input::Terminate, failed]);
+    assert!(actions.contains(&Action::PressPowerButton));
 }
 
 #[test]
@@ -133,61 +168,395 @@ fn without_acpi_there_is_no_button_to_wait_for() {
         ..TERMS
     };
     let (state, actions) = live(&terms, &[RUN, Input::Terminate]);
-    assert_eq!(
-        state,
-        State::Quitting {
-            because: Outcome::Quit
-        }
-    );
+    let because = Outcome::Quit;
+    assert_eq!(state.phase, Phase::Quitting { because });
     assert!(!actions.contains(&Action::PressPowerButton));
+}
+
+fn full(disk: &str) -> IoError {
+    IoError {
+        disk: disk.to_owned(),
+        no_space: true,
+        reason: "No space left on device".to_owned(),
+    }
+}
+
+#[test]
+fn an_io_error_pauses_with_its_disk_until_somebody_decides() {
+    let failed = Input::DiskFailed {
+        error: full("data"),
+        stops: true,
+    };
+    let mut inputs = vec![RUN, failed, Input::Paused];
+    let (state, actions) = live(&TERMS, &inputs);
+    assert_eq!(state.run, Run::Paused(Pause::IoError));
+    assert_eq!(state.failed, [full("data")]);
+    assert!(actions.is_empty(), "nobody decided: {actions:?}");
+    inputs.push(Input::Ask(Operation::Unpause));
+    assert_eq!(live(&TERMS, &inputs).1, [Action::Resume]);
+    inputs.push(Input::Resumed);
+    assert!(live(&TERMS, &inputs).0.failed.is_empty());
+}
+
+#[test]
+fn a_pause_says_why() {
+    let user = [RUN, Input::Ask(Operation::Pause), Input::Paused];
+    let dog = [RUN, Input::Watchdog { stops: true }, Input::Paused];
+    let table: &[(&[Input], Pause)] = &[
+        (&user, Pause::User),
+        (&dog, Pause::Watchdog),
+        (&[RUN, Input::Paused], Pause::Unknown),
+        (&[Input::Started { paused: true }], Pause::StartingUp),
+    ];
+    for (inputs, why) in table {
+        assert_eq!(live(&TERMS, inputs).0.run, Run::Paused(*why), "{inputs:?}");
+    }
+}
+
+#[test]
+fn a_freeze_ends_in_a_thaw_whatever_fails() {
+    let thaw_after = Duration::from_secs(10);
+    let freeze = Input::Ask(Operation::Freeze { thaw_after });
+    let (state, actions) = live(&TERMS, &[RUN, AGENT, freeze.clone()]);
+    assert_eq!(state.frozen, Frozen::Yes);
+    assert_eq!(
+        actions,
+        [Action::Set(Alarm::Thaw, thaw_after), Action::Freeze]
+    );
+    for ending in [
+        Input::Alarm(Alarm::Thaw),
+        Input::Failed(Action::Freeze),
+        Input::Ask(Operation::Thaw),
+        Input::Terminate,
+    ] {
+        let mut inputs = vec![RUN, AGENT, freeze.clone(), ending];
+        let (state, actions) = live(&TERMS, &inputs);
+        assert_eq!(state.frozen, Frozen::Thawing, "{inputs:?}");
+        assert!(actions.contains(&Action::Thaw), "{inputs:?}");
+        inputs.push(Input::Failed(Action::Thaw));
+        let retried = live(&TERMS, &inputs).1.pop();
+        assert_eq!(retried, Some(Action::Set(Alarm::Thaw, THAW_AGAIN)));
+        inputs.push(Input::Did(Action::Thaw));
+        assert_eq!(live(&TERMS, &inputs).0.frozen, Frozen::No);
+    }
+}
+
+#[test]
+fn a_guest_without_an_agent_reboots_by_power_off_and_reset() {
+    let mut inputs = vec![
+        RUN,
+        Input::Ask(Operation::SoftReboot),
+        Input::GuestShutdown(ShutdownCause::Guest),
+        Input::Paused,
+    ];
+    let (state, actions) = live(&TERMS, &inputs);
+    assert_eq!(state.phase, Phase::Rebooting);
+    assert!(actions.contains(&Action::PressPowerButton) && actions.ends_with(&[Action::Reset]));
+    inputs.extend([Input::GuestReset, Input::Resumed]);
+    let (state, actions) = live(&TERMS, &inputs);
+    assert_eq!((state.phase, state.run), (Phase::Running, Run::Running));
+    assert!(actions.ends_with(&[Action::Clear(Alarm::RebootOver), Action::Resume]));
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_with_its_reason() {
+    use Operation::*;
+    let freeze = Freeze {
+        thaw_after: Duration::ZERO,
+    };
+    let ends = Terms {
+        reset_ends: true,
+        ..TERMS
+    };
+    let paused = [Input::Started { paused: true }];
+    let table: &[(&Terms, &[Input], Operation, Admission)] = &[
+        (&TERMS, &[], Pause, Admission::Refused(Why::Starting)),
+        (&TERMS, &[], Kill, Admission::Go),
+        (&TERMS, &[RUN], Unpause, Admission::Already),
+        (&TERMS, &paused, Pause, Admission::Already),
+        (&TERMS, &[RUN], freeze, Admission::Refused(Why::NoAgent)),
+        (&TERMS, &[RUN], Thaw, Admission::Already),
+        (&ends, &[RUN], Reset, Admission::Refused(Why::ResetEnds)),
+        (
+            &ends,
+            &[RUN],
+            SoftReboot,
+            Admission::Refused(Why::ResetEnds),
+        ),
+        (&TERMS, &paused, SoftReboot, Admission::Refused(Why::Paused)),
+        (
+            &TERMS,
+            &[RUN, Input::Terminate],
+            Shutdown,
+            Admission::Already,
+        ),
+        (
+            &TERMS,
+            &[RUN, Input::Terminate],
+            Pause,
+            Admission::Refused(Why::Ending),
+        ),
+        (&TERMS, &[RUN, GONE], Kill, Admission::Already),
+        (
+            &TERMS,
+            &[RUN, GONE],
+            Unpause,
+            Admission::Refused(Why::Ending),
+        ),
+    ];
+    for (terms, inputs, operation, expected) in table {
+        let (state, _) = live(terms, inputs);
+        assert_eq!(
+            admit(terms, &state, *operation),
+            *expected,
+            "{operation:?} after {inputs:?}"
+        );
+    }
+}
+
+fn runs(status: RunStatus) -> Seen {
+    Seen::Runs {
+        status,
+        failed: vec![],
+        agent: false,
+    }
+}
+
+#[test]
+fn a_follower_goes_on_from_what_is_true() {
+    let settled = |inputs: &[Input]| Left {
+        state: Some(live(&TERMS, inputs).0),
+        alarms: [(Alarm::GraceOver, Duration::from_secs(3))].into(),
+        settled: true,
+    };
+    let quitting = |because| Phase::Quitting { because };
+    let exit = Seen::Exited {
+        status: ExitStatus::Code(0),
+        overdue: false,
+    };
+    let off = Input::GuestShutdown(ShutdownCause::Guest);
+    use RunStatus::{Panicked, Prelaunch, Running, Shutdown};
+    let table: Vec<(Left, Seen, Phase)> = vec![
+        (settled(&[RUN]), runs(Running), Phase::Running),
+        (settled(&[]), runs(Prelaunch), Phase::Starting),
+        (settled(&[]), runs(Running), Phase::Running),
+        (
+            Left::default(),
+            runs(Prelaunch),
+            quitting(Outcome::StartLost),
+        ),
+        (Left::default(), runs(Running), Phase::Running),
+        (
+            settled(&[RUN]),
+            runs(Shutdown),
+            quitting(Outcome::PoweredOff),
+        ),
+        (settled(&[RUN]), runs(Panicked), quitting(Outcome::Panicked)),
+        (
+            settled(&[RUN, Input::Terminate]),
+            runs(Running),
+            Phase::Stopping,
+        ),
+        (
+            settled(&[RUN, off.clone()]),
+            exit.clone(),
+            Phase::Ended(Outcome::PoweredOff),
+        ),
+        (
+            settled(&[RUN, off]),
+            runs(Shutdown),
+            quitting(Outcome::PoweredOff),
+        ),
+        (
+            settled(&[RUN]),
+            exit,
+            Phase::Ended(Outcome::QemuDied(ExitStatus::Code(0))),
+        ),
+    ];
+    for (left, seen, expected) in table {
+        let (state, _) = resume(&TERMS, left.clone(), seen.clone());
+        assert_eq!(state.phase, expected, "{left:?} and {seen:?}");
+    }
+}
+
+#[test]
+fn a_follower_keeps_the_guests_time_and_presses_again() {
+    let left = Left {
+        state: Some(live(&TERMS, &[RUN, Input::Terminate]).0),
+        alarms: [(Alarm::GraceOver, Duration::from_secs(3))].into(),
+        settled: true,
+    };
+    let (_, actions) = resume(&TERMS, left, runs(RunStatus::Running));
+    assert!(actions.contains(&Action::Set(Alarm::GraceOver, Duration::from_secs(3))));
+    assert!(actions.contains(&Action::PressPowerButton));
+}
+
+#[test]
+fn a_follower_knows_why_the_guest_is_paused() {
+    let asked = live(&TERMS, &[RUN, Input::Ask(Operation::Pause)]).0;
+    let left = Left {
+        state: Some(asked),
+        ..Left::default()
+    };
+    let (state, _) = resume(&TERMS, left, runs(RunStatus::Paused));
+    assert_eq!(state.run, Run::Paused(Pause::User));
+    let (state, _) = resume(&TERMS, Left::default(), runs(RunStatus::IoError));
+    assert_eq!(state.run, Run::Paused(Pause::IoError));
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    use Operation::*;
+    prop_oneof![
+        Just(Pause),
+        Just(Unpause),
+        Just(Shutdown),
+        Just(SoftReboot),
+        Just(Reset),
+        Just(Kill),
+        Just(Thaw),
+        (0..20u64).prop_map(|seconds| Freeze {
+            thaw_after: Duration::from_secs(seconds)
+        }),
+    ]
+}
+
+fn command() -> impl Strategy<Value = Action> {
+    use Action::*;
+    prop_oneof![
+        Just(PressPowerButton),
+        Just(AskAgentToPowerOff),
+        Just(AskAgentToReboot),
+        Just(Pause),
+        Just(Resume),
+        Just(Reset),
+        Just(Freeze),
+        Just(Thaw),
+        Just(Quit),
+    ]
+}
+
+fn status() -> impl Strategy<Value = ExitStatus> {
+    prop_oneof![Just(ExitStatus::Code(0)), Just(ExitStatus::Signal(9))]
 }
 
 fn input() -> impl Strategy<Value = Input> {
     use ShutdownCause::{Guest, GuestPanic, GuestReset, Host};
-    prop_oneof![
-        any::<bool>().prop_map(|paused| Input::Started { paused }),
-        Just(Input::Failed),
+    let alarm = prop_oneof![
+        Just(Alarm::PressAgain),
+        Just(Alarm::GraceOver),
+        Just(Alarm::QuitOverdue),
+        Just(Alarm::RebootOver),
+        Just(Alarm::Thaw),
+    ];
+    let guest = prop_oneof![
         prop_oneof![Just(Guest), Just(GuestReset), Just(GuestPanic), Just(Host)]
             .prop_map(Input::GuestShutdown),
         Just(Input::GuestPanicked),
+        Just(Input::GuestReset),
+        any::<bool>().prop_map(|stops| Input::Watchdog { stops }),
+        any::<bool>().prop_map(|connected| Input::Agent { connected }),
+        any::<bool>().prop_map(|stops| Input::DiskFailed {
+            error: full("data"),
+            stops
+        }),
+    ];
+    prop_oneof![
+        any::<bool>().prop_map(|paused| Input::Started { paused }),
+        Just(Input::StartFailed),
+        guest,
+        command().prop_map(Input::Failed),
+        command().prop_map(Input::Did),
         Just(Input::Paused),
         Just(Input::Resumed),
         Just(Input::Terminate),
-        Just(Input::Terminate),
-        prop_oneof![
-            Just(Alarm::PressAgain),
-            Just(Alarm::GraceOver),
-            Just(Alarm::QuitOverdue)
-        ]
-        .prop_map(Input::Alarm),
+        operation().prop_map(Input::Ask),
+        alarm.prop_map(Input::Alarm),
         Just(Input::MonitorLost),
-        prop_oneof![Just(ExitStatus::Code(0)), Just(ExitStatus::Signal(9))]
-            .prop_map(Input::QemuExited),
+        (status(), any::<bool>())
+            .prop_map(|(status, overdue)| Input::QemuExited { status, overdue }),
     ]
+}
+
+fn is_quitting(state: &State) -> bool {
+    matches!(state.phase, Phase::Quitting { .. } | Phase::Ended(_))
+}
+
+fn bounds_the_end(actions: &[Action]) -> bool {
+    actions
+        .iter()
+        .any(|action| matches!(action, Action::Kill | Action::Set(Alarm::QuitOverdue, _)))
 }
 
 proptest! {
     #[test]
     fn any_life_keeps_the_rules(inputs in proptest::collection::vec(input(), 0..60)) {
-        let mut state = State::Starting;
+        let mut state = State::new();
         let mut exited = false;
         for input in inputs {
-            let gone = matches!(input, Input::QemuExited(_));
+            let gone = matches!(input, Input::QemuExited { .. });
             let before = state.clone();
+            let refused = match &input {
+                Input::Ask(operation) => admit(&TERMS, &state, *operation) != Admission::Go,
+                _ => false,
+            };
             let (next, actions) = step(&TERMS, state, input);
             if exited {
                 prop_assert_eq!(&next, &before, "an end is final");
                 prop_assert!(actions.is_empty(), "nothing is done to a QEMU that is gone: {:?}", actions);
             }
-            exited |= gone;
-            prop_assert_eq!(matches!(next, State::Ended(_)), exited, "only QEMU's exit ends a life");
-            let quitting = |state: &State| matches!(state, State::Quitting { .. } | State::Ended(_));
-            prop_assert!(!quitting(&before) || quitting(&next), "{:?} went back to {:?}", before, next);
-            if quitting(&next) && !quitting(&before) && !exited {
-                let bounded = actions.iter().any(|action| matches!(action, Action::Kill | Action::Set(Alarm::QuitOverdue, _)));
-                prop_assert!(bounded, "nothing bounds the wait for QEMU: {:?}", actions);
+            if refused {
+                prop_assert_eq!(&next, &before, "a refusal changes nothing");
+                prop_assert!(actions.is_empty(), "a refusal does nothing: {:?}", actions);
             }
+            exited |= gone;
+            prop_assert_eq!(matches!(next.phase, Phase::Ended(_)), exited, "only QEMU's exit ends a life");
+            prop_assert!(!is_quitting(&before) || is_quitting(&next), "{:?} went back to {:?}", before, next);
+            if is_quitting(&next) && !is_quitting(&before) && !exited {
+                prop_assert!(bounds_the_end(&actions), "nothing bounds the wait for QEMU: {:?}", actions);
+            }
+            if next.phase == Phase::Stopping && before.phase != Phase::Stopping {
+                let bounded = actions.contains(&Action::Set(Alarm::GraceOver, TERMS.grace));
+                prop_assert!(bounded, "nothing bounds the guest's time: {:?}", actions);
+            }
+            prop_assert!(next.failed.len() <= MOST_FAILED);
             state = next;
+        }
+    }
+
+    /// Whatever a supervisor left, and whatever is true: the follower stands where the invariants hold.
+    #[test]
+    fn any_follower_keeps_the_rules(
+        inputs in proptest::collection::vec(input(), 0..30),
+        known: bool,
+        settled: bool,
+        which in 0..9usize,
+    ) {
+        use RunStatus::*;
+        let all = [Prelaunch, Running, Paused, IoError, Watchdog, InternalError, Shutdown, Panicked];
+        let seen = all.get(which).map_or(
+            Seen::Exited { status: ExitStatus::Code(0), overdue: false },
+            |status| runs(*status),
+        );
+        let (before, _) = live(&TERMS, &inputs);
+        let left = Left {
+            state: known.then(|| before.clone()),
+            alarms: [(Alarm::GraceOver, Duration::from_secs(1))].into(),
+            settled,
+        };
+        let was_ended = known && matches!(before.phase, Phase::Ended(_));
+        let was_quitting = known && is_quitting(&before);
+        let (state, actions) = resume(&TERMS, left, seen.clone());
+        let gone = matches!(seen, Seen::Exited { .. });
+        prop_assert_eq!(matches!(state.phase, Phase::Ended(_)), gone || was_ended);
+        prop_assert!(!was_quitting || is_quitting(&state), "an end that was decided is taken back");
+        if let Phase::Quitting { .. } = state.phase {
+            prop_assert!(bounds_the_end(&actions), "nothing bounds the wait for QEMU: {:?}", actions);
+        }
+        if state.phase == Phase::Starting {
+            prop_assert!(settled, "a start is finished that takes privileges");
+        }
+        if state.phase == Phase::Running {
+            prop_assert!(!actions.contains(&Action::Quit) && !actions.contains(&Action::Kill));
         }
     }
 }

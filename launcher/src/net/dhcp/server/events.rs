@@ -33,23 +33,37 @@ impl Events {
     }
 
     pub(super) fn serving(&mut self, plan: &DhcpPlan) {
-        info!(event = "dhcp.serving", link = self.link, client = %plan.client, address = %plan.address, server = %plan.server, "dhcp: served on {}", self.link);
+        let link = &self.link;
+        info!(
+            event = "dhcp.serving", link, client = %plan.client, address = %plan.address, server = %plan.server,
+            "dhcp: {} is for {} on {link}", plan.address, plan.client
+        );
     }
 
     pub(super) fn bad_search_domain(&mut self, domain: &str) {
-        warn!(event = "dhcp.search-domain-left-out", link = self.link, domain = ?domain, "dhcp: a search domain is left out, as it is no domain name: {domain:?}");
+        warn!(
+            event = "dhcp.search-domain-left-out", link = self.link, domain = ?domain,
+            "dhcp: search domain {domain:?} has no form in DNS and is left out"
+        );
     }
 
     pub(super) fn replied(&mut self, now: Duration, reply: &Reply, request: &Request) {
-        let event = match (reply.kind, request.kind) {
-            (ReplyKind::Offer, _) => "dhcp.offered",
-            (ReplyKind::Ack, Kind::Inform) => "dhcp.informed",
-            (ReplyKind::Ack, _) => "dhcp.leased",
-            (ReplyKind::Nak, _) => "dhcp.refused",
+        let address = reply.yiaddr;
+        let (event, done) = match (reply.kind, request.kind) {
+            (ReplyKind::Offer, _) => ("dhcp.offered", format!("is offered {address}")),
+            (ReplyKind::Ack, Kind::Inform) => {
+                ("dhcp.informed", "is told its network's settings".to_owned())
+            }
+            (ReplyKind::Ack, _) => ("dhcp.leased", format!("has {address}")),
+            (ReplyKind::Nak, _) => ("dhcp.refused", "asked for a wrong address".to_owned()),
         };
         if let Some(left_out) = self.line(event, now) {
-            let to = reply.destination.socket_address();
-            info!(event, link = self.link, client = %reply.chaddr, address = %reply.yiaddr, %to, left_out, "dhcp: {} {}", event.trim_start_matches("dhcp."), reply.yiaddr);
+            let (to, link) = (reply.destination.socket_address(), &self.link);
+            let client = reply.chaddr;
+            info!(
+                event, link, %client, %address, %to, left_out,
+                "dhcp: {client} {done} on {link}"
+            );
         }
     }
 
@@ -64,33 +78,34 @@ impl Events {
         };
         let (link, client) = (&self.link, request.chaddr);
         match reason {
-            Silence::Released => {
-                info!(event, link, %client, address = %request.ciaddr, left_out, "dhcp: the guest gave {} back", request.ciaddr)
-            }
+            Silence::Released => info!(
+                event, link, %client, address = %request.ciaddr, left_out,
+                "dhcp: {client} has given its address back on {link}"
+            ),
             // Somebody else on the link answers ARP for the guest's address: the guest stays without.
-            Silence::Declined => {
-                warn!(event, link, %client, left_out, "dhcp: the guest declined its address: somebody else on {link} answers for it")
-            }
+            Silence::Declined => warn!(
+                event, link, %client, left_out,
+                "dhcp: {client} found its address in use by somebody else on {link}"
+            ),
             Silence::OtherClient | Silence::OtherServer => {
-                debug!(event, link, %client, %reason, left_out, "dhcp: no answer to {client}: {reason}");
+                debug!(event, link, %client, %reason, left_out, "dhcp: silent to {client} on {link}: {reason}");
             }
         }
     }
 
     pub(super) fn ignored(&mut self, now: Duration, reason: Ignored) {
         if let Some(left_out) = self.line("dhcp.ignored", now) {
-            debug!(event = "dhcp.ignored", link = self.link, %reason, left_out, "dhcp: a packet is ignored: {reason}");
+            let link = &self.link;
+            debug!(event = "dhcp.ignored", link, %reason, left_out, "dhcp: ignored on {link}: {reason}");
         }
     }
 
     pub(super) fn flood(&mut self, now: Duration) {
         if let Some(left_out) = self.line("dhcp.flood", now) {
+            let link = &self.link;
             warn!(
                 event = "dhcp.flood",
-                link = self.link,
-                left_out,
-                "dhcp: more requests on {} than are answered",
-                self.link
+                link, left_out, "dhcp: more requests on {link} than are answered"
             );
         }
     }
@@ -98,13 +113,15 @@ impl Events {
     pub(super) fn send_failed(&mut self, now: Duration, reply: &Reply, error: &io::Error) {
         if let Some(left_out) = self.line("dhcp.send-failed", now) {
             let to = reply.destination.socket_address();
-            warn!(event = "dhcp.send-failed", link = self.link, %to, %error, left_out, "dhcp: cannot send to {to}");
+            let link = &self.link;
+            warn!(event = "dhcp.send-failed", link, %to, %error, left_out, "dhcp: no reply to {to} on {link}: {error}");
         }
     }
 
     pub(super) fn receive_failed(&mut self, now: Duration, error: &io::Error) {
         if let Some(left_out) = self.line("dhcp.receive-failed", now) {
-            warn!(event = "dhcp.receive-failed", link = self.link, %error, left_out, "dhcp: cannot receive on {}", self.link);
+            let link = &self.link;
+            warn!(event = "dhcp.receive-failed", link, %error, left_out, "dhcp: cannot read on {link}, trying on: {error}");
         }
     }
 }

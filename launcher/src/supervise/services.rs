@@ -1,0 +1,260 @@
+//! What runs beside the guest and never touches its run: DHCP, bounded logs, the control socket. One that fails is
+//! reported, no more.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use camino::Utf8Path;
+use nix::sys::socket::{Backlog, listen};
+use numa::HostRoot;
+use qmp::Session;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+
+use super::agent::Port;
+use super::agent_poll::{self, Answers};
+use super::channel::Pid1;
+use super::desk::Desk;
+use super::wishes::{Wish, Wishes};
+use super::{cpuset, kept, logs, metrics};
+use crate::apply::threads;
+use crate::control;
+use crate::net::dhcp;
+use crate::plan::LaunchPlan;
+
+/// The longest answer of the host's CPU model.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// All of them.
+#[derive(Debug)]
+pub struct Services {
+    kept: BTreeMap<String, OwnedFd>,
+    listeners: BTreeMap<&'static str, UnixListener>,
+    wishes: Wishes,
+    in_place: bool,
+    agent: Port,
+    connected: watch::Sender<bool>,
+    answers: watch::Receiver<Answers>,
+    status: watch::Sender<Arc<Value>>,
+}
+
+impl Services {
+    /// With the files that an earlier supervisor left.
+    pub fn new(
+        kept: BTreeMap<String, OwnedFd>,
+        agent: Port,
+        minimal: bool,
+    ) -> (Self, mpsc::Receiver<Wish>) {
+        let (wishes, receiver) = Wishes::channel();
+        let (connected, is_connected) = watch::channel(false);
+        let (told, answers) = watch::channel(Answers::new());
+        if !minimal {
+            tokio::spawn(agent_poll::poll(agent.clone(), is_connected, told));
+        }
+        let services = Self {
+            kept,
+            listeners: BTreeMap::new(),
+            wishes,
+            in_place: false,
+            agent,
+            connected,
+            answers,
+            status: watch::Sender::new(Arc::new(Value::Null)),
+        };
+        (services, receiver)
+    }
+
+    /// Tells whoever watches; `false` if nothing is new.
+    pub fn publish(&self, status: &Value) -> bool {
+        self.status.send_if_modified(|known| {
+            let news = known.as_ref() != status;
+            if news {
+                *known = Arc::new(status.clone());
+            }
+            news
+        })
+    }
+
+    /// The guest agent is asked while it is there.
+    pub fn agent_is(&self, connected: bool) {
+        self.connected
+            .send_if_modified(|known| std::mem::replace(known, connected) != connected);
+    }
+
+    /// What the guest agent told last; pending until that changes. Cancel-safe.
+    pub async fn agent_told(&mut self) {
+        if self.answers.changed().await.is_err() {
+            // A minimal supervisor asks nothing.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// What the guest agent told, by question.
+    pub fn answers(&self) -> Value {
+        json!(*self.answers.borrow())
+    }
+
+    /// What a supervisor that follows another one can serve before it has found QEMU.
+    pub fn serve_without_qemu(&mut self, plan: &LaunchPlan) {
+        let leases = plan.network.nics.iter().filter_map(|nic| nic.dhcp.as_ref());
+        let mut servers = Vec::new();
+        for lease in leases {
+            // None was kept where the start broke off before.
+            if let Some(socket) = self.kept.remove(&kept::dhcp(&lease.link)) {
+                match dhcp::Server::from_fd(socket, lease.clone()) {
+                    Ok(server) => servers.push(server),
+                    Err(error) => dhcp_ended(&error),
+                }
+            }
+        }
+        self.serve_dhcp(servers);
+        self.bound_logs(plan);
+    }
+
+    /// Answers the guests' requests.
+    pub fn serve_dhcp(&self, servers: Vec<dhcp::Server>) {
+        for server in servers {
+            tokio::spawn(async move { dhcp_ended(&server.serve().await) });
+        }
+    }
+
+    /// Keeps what the guest and QEMU say within bounds.
+    pub fn bound_logs(&self, plan: &LaunchPlan) {
+        let mut paths = vec![plan.paths.qemu_log(plan.uid)];
+        if plan.lifecycle.serial_console {
+            paths.push(plan.paths.serial_log(plan.uid));
+        }
+        tokio::spawn(async move {
+            let error = logs::bound(paths, logs::LIMIT).await;
+            tracing::error!(event = "logs-unbounded", error = %error, "console and QEMU logs are not bounded any more");
+        });
+    }
+
+    /// Serves people for as long as `session` lives.
+    pub fn serve_control(&mut self, plan: &LaunchPlan, pid1: &Pid1, session: &Session) {
+        match self.listener(kept::CONTROL, &plan.paths.control(), pid1) {
+            Ok(listener) => {
+                let policy = control::Policy::for_uid(nix::unistd::geteuid().as_raw());
+                let desk = Desk {
+                    session: session.clone(),
+                    wishes: self.wishes.clone(),
+                    agent: self.agent.clone(),
+                    status: self.status.subscribe(),
+                    directory: plan.paths.vm(plan.uid),
+                };
+                tokio::spawn(control::serve(
+                    listener,
+                    session.clone(),
+                    Arc::new(desk),
+                    policy,
+                ));
+            }
+            Err(error) => {
+                tracing::warn!(event = "no-control", path = %plan.paths.control(), error = %error, "`virt-launcher qmp` and `ctl` cannot be served");
+            }
+        }
+    }
+
+    /// Answers scrapers for as long as `session` lives.
+    pub fn serve_metrics(&mut self, plan: &LaunchPlan, pid1: &Pid1, session: &Session, qemu: i32) {
+        let path = plan.paths.metrics();
+        match self.listener(kept::METRICS, &path, pid1) {
+            Ok(listener) => {
+                // Neither has an underscore (RFC 1123).
+                let (namespace, name) = plan.domain.split_once('_').unwrap_or_default();
+                let nics = plan.network.nics.iter();
+                let source = metrics::Source {
+                    namespace: namespace.to_owned(),
+                    name: name.to_owned(),
+                    qemu,
+                    nics: nics
+                        .map(|nic| (nic.name.clone(), nic.tap.name.clone()))
+                        .collect(),
+                    session: session.clone(),
+                    root: HostRoot::default(),
+                    path,
+                };
+                tokio::spawn(metrics::serve(listener, source));
+            }
+            Err(error) => {
+                tracing::warn!(event = "no-metrics", path = %path, error = %error, "metrics cannot be scraped");
+            }
+        }
+    }
+
+    /// A socket is bound once in a VM's life: clients that wait in its backlog are served by whoever comes next.
+    fn listener(
+        &mut self,
+        name: &'static str,
+        path: &Utf8Path,
+        pid1: &Pid1,
+    ) -> io::Result<tokio::net::UnixListener> {
+        let known = self.listeners.get(name).map(UnixListener::try_clone);
+        let listener = match (known, self.kept.remove(name)) {
+            (Some(known), _) => known?,
+            (None, Some(socket)) => again(socket)?,
+            (None, None) => {
+                let listener = control::bind(path)?;
+                if let Err(error) = pid1.keep(name, listener.as_fd()) {
+                    tracing::warn!(event = "not-kept", path = %path, error = %crate::cli::chain(&error), "a supervisor that follows does not serve this socket");
+                }
+                listener
+            }
+        };
+        self.listeners.insert(name, listener.try_clone()?);
+        tokio::net::UnixListener::from_std(listener)
+    }
+
+    /// Keeps QEMU's threads where they were placed when the pod's CPUs change. Once: a session that was begun anew
+    /// changes nothing of them.
+    pub fn keep_in_place(&mut self, plan: &LaunchPlan, session: &Session, qemu: i32) {
+        if self.in_place || !threads::is_placed(&plan.placement) {
+            return;
+        }
+        self.in_place = true;
+        let (plan, session) = (plan.clone(), session.clone());
+        tokio::spawn(async move {
+            if let Err(error) = cpuset::keep(&plan, qemu, &session).await {
+                tracing::warn!(event = "cpuset-unwatched", error = %crate::cli::chain(&error), "a change of the pod's CPUs will not be noticed");
+            }
+        });
+    }
+
+    /// `host-model` is `-cpu host`: what that meant here is written down for whoever migrates or wonders.
+    pub fn record_host_model(&self, plan: &LaunchPlan, session: &Session) {
+        if plan.lifecycle.host_model {
+            let path = plan.paths.vm(plan.uid).join("cpu-model.json");
+            tokio::spawn(record_host_model(session.clone(), path));
+        }
+    }
+}
+
+/// Peers see the credentials of whoever called `listen` last (unix(7), SO_PEERCRED).
+fn again(socket: OwnedFd) -> io::Result<UnixListener> {
+    listen(&socket, Backlog::MAXCONN)?;
+    let listener = UnixListener::from(socket);
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn dhcp_ended(error: &dhcp::DhcpError) {
+    tracing::error!(event = "dhcp-ended", error = %crate::cli::chain(error), "DHCP is not served any more");
+}
+
+async fn record_host_model(session: Session, path: camino::Utf8PathBuf) {
+    let model = json!({"type": "full", "model": {"name": "host"}});
+    let expansion = session
+        .execute_raw("query-cpu-model-expansion", model, ANSWER)
+        .await
+        .map_err(|error| crate::cli::chain(&error));
+    let recorded = expansion.and_then(|expansion| {
+        std::fs::write(&path, expansion.to_string()).map_err(|error| error.to_string())
+    });
+    if let Err(error) = recorded {
+        tracing::warn!(event = "cpu-model-not-recorded", path = %path, error, "the host's CPU model is not recorded");
+    }
+}
