@@ -1,7 +1,8 @@
-//! Why a launch failed, and who has to do something about it.
+//! Why a launch failed, and whose turn it is.
 
 use std::io;
 
+use super::devices::DeviceError;
 use super::files::FilesError;
 use super::fill::FillError;
 use super::records::RecordError;
@@ -26,6 +27,9 @@ pub enum LaunchError {
     /// Files for QEMU.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// Devices of the host.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// Links, addresses, rules.
     #[error("cannot build the VM's network")]
     Network(#[source] NetError),
@@ -77,7 +81,9 @@ impl LaunchError {
     /// Who has to do something about it.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Storage(_) | Self::Fill(_) | Self::Placement(_) => ExitCode::Refused,
+            Self::Storage(_) | Self::Device(_) | Self::Fill(_) | Self::Placement(_) => {
+                ExitCode::Refused
+            }
             Self::Files(_) | Self::Network(_) | Self::NotAsPlanned(_) | Self::Dhcp(_) => {
                 ExitCode::HostUnfit
             }
@@ -85,8 +91,8 @@ impl LaunchError {
                 ExitCode::QemuFailed
             }
             Self::Pid1(_)
-            | Self::State(_)
             | Self::Privileges(_)
+            | Self::State(_)
             | Self::Record(_)
             | Self::Thread(_) => ExitCode::Bug,
         }

@@ -8,6 +8,7 @@ use numa::HostRoot;
 use qmp::Session;
 use tokio::sync::oneshot;
 
+use super::devices;
 use super::error::LaunchError;
 use super::files;
 use super::fill::{Fill, FillError};
@@ -58,9 +59,12 @@ pub async fn launch(
         move || prepare(&storage)
     });
     let taps = setup::open_taps(&plan.network).map_err(LaunchError::Network);
-    let images = watched("storage", images)
-        .await?
-        .map_err(LaunchError::Storage)?;
+    let devices = in_thread({
+        let passthrough = plan.passthrough.clone();
+        move || devices::prepare(&passthrough, &HostRoot::default())
+    });
+    let (images, devices) = tokio::join!(watched("storage", images), devices);
+    let images = images?.map_err(LaunchError::Storage)?;
     let mut launch = Launch {
         plan,
         started,
@@ -72,7 +76,8 @@ pub async fn launch(
         "storage: {}",
         images_made(&images)
     );
-    let launched = match taps {
+    let devices = devices.and_then(|done| done.map_err(LaunchError::Device));
+    let launched = match devices.and(taps) {
         Ok(taps) => launch.with_images(pid1, taps, asked, spawned).await,
         Err(error) => Err(error),
     };

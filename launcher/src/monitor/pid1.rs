@@ -120,7 +120,7 @@ struct Next {
     minimal: bool,
 }
 
-/// The pod was asked to end.
+/// How often the pod was asked to end, and since when.
 #[derive(Default)]
 struct Ending {
     signals: u32,
@@ -153,9 +153,10 @@ impl Pid1 {
             return Ok(());
         }
         let minimal = self.next.take().is_some_and(|next| next.minimal);
-        let what = "start the supervisor";
-        let supervisor = Supervisor::start(command(), self.ending.signals)
-            .map_err(|source| MonitorError::System { what, source })?;
+        let supervisor = Supervisor::start(command(), self.ending.signals).map_err(|source| {
+            let what = "start the supervisor";
+            MonitorError::System { what, source }
+        })?;
         self.greet(&supervisor, minimal);
         self.supervisor = Some(supervisor);
         Ok(())
@@ -185,12 +186,8 @@ impl Pid1 {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(failed("poll")(errno)),
         }
-        let happened = |index: usize| {
-            let entry: Option<&PollFd<'_>> = ready.get(index);
-            entry
-                .and_then(PollFd::revents)
-                .unwrap_or(PollFlags::empty())
-        };
+        let none = PollFlags::empty();
+        let happened = |index| ready.get(index).and_then(PollFd::revents).unwrap_or(none);
         let (signal, message) = (happened(0), happened(1));
         drop(ready);
         if !message.is_empty() {
