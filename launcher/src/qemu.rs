@@ -21,7 +21,7 @@ pub fn spawn_request(plan: &LaunchPlan) -> SpawnRequest {
             .collect(),
         fds: plan.fds.iter().map(|fd| fd.number).collect(),
         affinity: plan.placement.emulator.clone(),
-        memlock: None,
+        memlock: plan.passthrough.memlock.map(|bytes| bytes.0),
         end_after_ms: Some(
             plan.lifecycle
                 .grace_period_seconds

@@ -133,11 +133,11 @@ fn launched(vmi: &Utf8PathBuf) -> Result<(f64, f64)> {
 /// The plan that a pod like ours would carry out.
 pub(crate) async fn planned(text: &str) -> Result<LaunchPlan> {
     let args = VmArgs {
-        placement_policy: None,
         vmi: None,
         kernel_boot_dir: Some(guest()),
         disks: Vec::new(),
         allow_emulation: true,
+        placement_policy: None,
         qemu: "qemu-system-x86_64".into(),
     };
     prepare(text, &args, Wanted::Run)

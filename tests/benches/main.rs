@@ -8,6 +8,7 @@ mod control;
 mod launch;
 mod memory;
 mod picture;
+mod placement;
 mod plan;
 mod pod;
 mod report;
@@ -78,6 +79,9 @@ fn run() -> Result<()> {
     }
     if wanted("plan") {
         plan::measure(asked.rounds, &mut report)?;
+    }
+    if wanted("placement") {
+        placement::measure(asked.rounds, &mut report)?;
     }
     print!("{}", report.table());
     std::fs::create_dir_all(&asked.out)?;

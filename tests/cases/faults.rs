@@ -89,12 +89,12 @@ fn control() -> Result<Utf8PathBuf> {
     Ok(Utf8PathBuf::try_from(socket.context("no control socket")?)?)
 }
 
-/// Types a line into the guest's shell.
-fn shell(run: &mut Run, line: &str) -> Result<()> {
+/// Types a line into the guest's shell. With the socket closed, what the guest has not taken yet would be lost.
+fn shell(run: &mut Run, line: &str) -> Result<UnixStream> {
     let mut console = run.socket("virt-serial0")?;
     console.write_all(line.as_bytes())?;
     console.write_all(b"\n")?;
-    Ok(())
+    Ok(console)
 }
 
 #[test]
@@ -155,11 +155,12 @@ fn a_full_disk_pauses_the_guest_until_somebody_decides() -> Result<()> {
     let (mut run, _) = running()?;
     run.ready()?;
     run.wait_for("built-in commands", BOOT)?;
-    shell(
+    let console = shell(
         &mut run,
         "dd if=/dev/urandom of=/dev/vda bs=1M count=32 conv=fsync && echo \"written=yes=\"",
     )?;
     ctl(&["wait", "paused", "--timeout", "120"])?;
+    drop(console);
     is(("Paused", "IOError"))?;
     let full = |status: &Value| {
         let error = &status["ioErrors"][0];

@@ -107,7 +107,7 @@ fn verify(world: &World) -> Result<(Value, Option<i32>)> {
 }
 
 fn two_cpus() {
-    let own = numa::affinity::get(numa::Tid::current()).unwrap();
+    let own = numa::affinity::get(numa::Tid::current()).expect("this thread has an affinity");
     assert!(own.len() >= 2, "this test needs two CPUs, and has `{own}`");
 }
 

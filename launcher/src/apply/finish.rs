@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use qmp::Session;
 use serde_json::json;
 
-use super::launch::{LaunchError, ms};
+use super::error::LaunchError;
+use super::launch::ms;
 use super::{records, threads};
 use crate::plan::LaunchPlan;
 use crate::verify::Identity;

@@ -7,112 +7,24 @@ use numa::HostRoot;
 use qmp::Session;
 use tokio::sync::oneshot;
 
-use super::files::{self, FilesError};
+use super::devices;
+use super::error::LaunchError;
+use super::files;
 use super::fill::{Fill, FillError};
 use super::finish::finish;
 use super::progress::watched;
-use super::records::RecordError;
 use super::serve::Servers;
-use super::threads::{self, PlaceError};
+use super::threads;
 use super::told::{images_made, networks};
-use crate::net::error::NetError;
-use crate::net::service::ServiceError;
 use crate::net::setup::{self, NetworkUp};
 use crate::plan::LaunchPlan;
-use crate::privileges::{self, PrivilegeError};
+use crate::privileges;
 use crate::qemu;
-use crate::storage::PrepareError;
 use crate::storage::prepare::prepare;
-use crate::supervise::channel::{Pid1, Pid1Error};
-use crate::supervise::outcome::ExitCode;
-use crate::supervise::state_dir::StateError;
+use crate::supervise::channel::Pid1;
 
 /// QEMU greets within 50 ms, after the last page that it fills; a machine that swaps takes longer.
 const GREETING: Duration = Duration::from_secs(60);
-
-/// A launch that failed. What was done is undone.
-#[derive(Debug, thiserror::Error)]
-pub enum LaunchError {
-    /// Images.
-    #[error("cannot prepare the VM's disks")]
-    Storage(#[source] PrepareError),
-    /// The plan is kept before anything is done.
-    #[error("cannot keep the VM's state")]
-    State(#[from] StateError),
-    /// Files for QEMU.
-    #[error(transparent)]
-    Files(#[from] FilesError),
-    /// Links, addresses, rules.
-    #[error("cannot build the VM's network")]
-    Network(#[source] NetError),
-    /// The kernel has another network than was planned.
-    #[error("the VM's network is not as it was made: {}", .0.iter().map(|one| crate::cli::chain(one)).collect::<Vec<_>>().join("; "))]
-    NotAsPlanned(Vec<NetError>),
-    /// DHCP and its like.
-    #[error("cannot tell the guest its addresses")]
-    Serve(#[source] ServiceError),
-    /// The channel to PID 1.
-    #[error("cannot ask PID 1 to start QEMU")]
-    Pid1(#[from] Pid1Error),
-    /// PID 1's answer.
-    #[error("QEMU was not started: {reason}")]
-    NotSpawned {
-        /// In PID 1's words.
-        reason: String,
-    },
-    /// QEMU ran and its monitor did not answer.
-    #[error("QEMU's monitor does not answer")]
-    Monitor(#[source] qmp::ConnectError),
-    /// A command failed.
-    #[error("QEMU refuses `{command}`")]
-    Command {
-        /// QMP's name for it.
-        command: String,
-        /// Why.
-        #[source]
-        source: qmp::ExecuteError,
-    },
-    /// Capabilities.
-    #[error("privileges did not fall")]
-    Privileges(#[from] PrivilegeError),
-    /// The plan's file.
-    #[error("the VM's plan cannot be kept")]
-    Record(#[from] RecordError),
-    /// Huge pages.
-    #[error("the guest's memory cannot be had")]
-    Fill(#[from] FillError),
-    /// Threads or pages.
-    #[error("the VM is not where its placement says")]
-    Placement(#[from] PlaceError),
-    /// A thread.
-    #[error("cannot start a thread for the VM's disks")]
-    Thread(#[source] io::Error),
-}
-
-impl LaunchError {
-    /// Who has to do something about it.
-    pub fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Storage(_) | Self::Fill(_) | Self::Placement(_) => ExitCode::Refused,
-            Self::Files(_) | Self::Network(_) | Self::NotAsPlanned(_) | Self::Serve(_) => {
-                ExitCode::HostUnfit
-            }
-            Self::NotSpawned { .. } | Self::Monitor(_) | Self::Command { .. } => {
-                ExitCode::QemuFailed
-            }
-            Self::Pid1(_)
-            | Self::Privileges(_)
-            | Self::State(_)
-            | Self::Record(_)
-            | Self::Thread(_) => ExitCode::Bug,
-        }
-    }
-
-    /// Whether this is how the launch noticed that QEMU had ended: then QEMU's own last words say more.
-    pub fn is_echo_of_exit(&self) -> bool {
-        matches!(self, Self::Monitor(_) | Self::Command { .. })
-    }
-}
 
 /// What a successful launch leaves to the supervisor.
 #[derive(Debug)]
@@ -145,9 +57,12 @@ pub async fn launch(
         move || prepare(&storage)
     });
     let taps = setup::open_taps(&plan.network).map_err(LaunchError::Network);
-    let images = watched("storage", images)
-        .await?
-        .map_err(LaunchError::Storage)?;
+    let devices = in_thread({
+        let passthrough = plan.passthrough.clone();
+        move || devices::prepare(&passthrough, &HostRoot::default())
+    });
+    let (images, devices) = tokio::join!(watched("storage", images), devices);
+    let images = images?.map_err(LaunchError::Storage)?;
     let mut launch = Launch {
         plan,
         started,
@@ -159,7 +74,8 @@ pub async fn launch(
         "storage: {}",
         images_made(&images)
     );
-    let launched = match taps {
+    let devices = devices.and_then(|done| done.map_err(LaunchError::Device));
+    let launched = match devices.and(taps) {
         Ok(taps) => launch.with_images(pid1, taps, asked, spawned).await,
         Err(error) => Err(error),
     };

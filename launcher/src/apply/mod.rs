@@ -10,6 +10,8 @@
 //! Before QEMU's exec stands only what its argv needs; the network is built beside QEMU's own start. Each step has
 //! its undo, and a failure undoes all that was done before it is reported.
 
+pub mod devices;
+pub mod error;
 pub mod files;
 pub mod fill;
 pub mod finish;

@@ -5,12 +5,13 @@ use numa::HostRoot;
 
 use super::args::{HostArgs, LogFormat, PlanArgs, VmArgs};
 use super::{log, report, vmi_source};
-use crate::host::{self, HostFacts};
+use crate::host::{self, HostFacts, podinfo};
 use crate::kvm;
 use crate::plan::{Accel, LaunchPlan, Options};
 use crate::pod::PodPaths;
 use crate::refusal::{Notice, Refusal};
 use crate::spec::Spec;
+use crate::spec::host_device::HostDevice;
 use crate::storage;
 use crate::supervise::outcome::ExitCode;
 use crate::vmi;
@@ -83,7 +84,10 @@ async fn prepare_at(
     if let Some(policy) = args.placement_policy {
         spec.placement.policy = policy;
     }
-    let facts = facts(root).await.map_err(NoPlan::Unfit)?;
+    let mut facts = facts(root).await.map_err(NoPlan::Unfit)?;
+    device_facts(&mut facts, &spec, wanted, root)
+        .await
+        .map_err(NoPlan::Unfit)?;
     let accel = match probe {
         Some(probe) => accelerator(
             probe.join().unwrap_or(kvm::Fitness::Absent),
@@ -119,6 +123,29 @@ async fn prepare_at(
     notices.append(&mut plan.notices);
     plan.notices = notices;
     Ok(plan)
+}
+
+/// What only a VMI with host devices needs to know. A run waits for the controller's word on the pod's networks.
+async fn device_facts(
+    facts: &mut HostFacts,
+    spec: &Spec,
+    wanted: Wanted,
+    root: &HostRoot,
+) -> Result<(), HostUnfit> {
+    let told = spec.host_devices.iter().filter_map(|device| device.told);
+    facts.read_pci(root, told).map_err(HostUnfit::Facts)?;
+    let awaited = spec.host_devices.iter().any(HostDevice::is_nic);
+    if wanted == Wanted::Run && awaited && facts.network_info.is_none() {
+        let devices = podinfo::network_info(root, podinfo::DEADLINE)
+            .await
+            .map_err(|error| HostUnfit::Facts(error.into()))?;
+        if let Some(devices) = devices {
+            facts
+                .take_network_info(root, devices)
+                .map_err(HostUnfit::Facts)?;
+        }
+    }
+    Ok(())
 }
 
 fn accelerator(

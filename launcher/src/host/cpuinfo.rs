@@ -24,6 +24,12 @@ fn parse(text: &str) -> CpuIdentity {
             "vendor_id" => cpu.vendor = value.to_owned(),
             "model name" => cpu.model_name = value.to_owned(),
             "flags" => cpu.flags = value.split_whitespace().map(str::to_owned).collect(),
+            "address sizes" => {
+                cpu.address_bits = value
+                    .split_whitespace()
+                    .next()
+                    .and_then(|bits| bits.parse().ok());
+            }
             _ => {}
         }
     }
@@ -37,11 +43,12 @@ mod tests {
     #[test]
     fn only_the_first_cpu_counts() {
         let cpu = parse(
-            "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: A: B\nflags\t\t: fpu vmx\npower management:\n\nprocessor\t: 1\nvendor_id\t: Other\n",
+            "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: A: B\nflags\t\t: fpu vmx\naddress sizes\t: 46 bits physical, 48 bits virtual\npower management:\n\nprocessor\t: 1\nvendor_id\t: Other\n",
         );
         assert_eq!(cpu.vendor, "GenuineIntel");
         assert_eq!(cpu.model_name, "A: B");
         assert_eq!(cpu.flags, ["fpu", "vmx"]);
+        assert_eq!(cpu.address_bits, Some(46));
     }
 
     #[test]

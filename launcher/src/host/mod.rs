@@ -3,7 +3,10 @@
 mod cpuinfo;
 mod environment;
 mod links;
-mod plugin;
+mod memlock;
+pub mod network_info;
+pub mod pci;
+pub mod podinfo;
 mod read;
 mod resolver;
 mod rights;
@@ -11,7 +14,6 @@ mod text;
 mod vif_cache;
 
 pub use links::links_from;
-pub use plugin::PluginDevice;
 pub use read::FactsError;
 pub use text::text;
 pub use vif_cache::VifCache;
@@ -25,7 +27,10 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use numa::{CpuSet, Disagreement, Topology};
 use serde::{Deserialize, Serialize};
 
+use crate::machine::pci::PciAddress;
 use crate::net::mac::MacAddr;
+use network_info::NetworkDevice;
+use pci::PciFacts;
 
 /// Everything a plan depends on that is not in the VMI.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,9 +80,23 @@ pub struct HostFacts {
     pub vif_caches: BTreeMap<String, VifCache>,
     /// The pod's environment, as the device plugins and the kubelet set it.
     pub environment: BTreeMap<String, String>,
-    /// PCI devices that the environment names.
-    #[serde(default)]
-    pub devices: Vec<PluginDevice>,
+    /// `/etc/podinfo/network-info`: what Multus gave each network; none while it says nothing.
+    pub network_info: Option<Vec<NetworkDevice>>,
+    /// PCI functions that the environment, network-info or the VMI name and that are there.
+    pub pci: BTreeMap<PciAddress, PciFacts>,
+    /// How much memory may be locked.
+    pub memlock: MemlockFacts,
+}
+
+/// `RLIMIT_MEMLOCK`, and whether it can be raised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct MemlockFacts {
+    /// The limit now; none: unlimited.
+    pub soft: Option<Bytes>,
+    /// How far any process may raise it; none: unlimited.
+    pub hard: Option<Bytes>,
+    /// CAP_SYS_RESOURCE: beyond the hard limit too.
+    pub may_raise: bool,
 }
 
 /// What older facts do not tell is taken to be allowed.
@@ -94,6 +113,8 @@ pub struct CpuIdentity {
     pub model_name: String,
     /// As `/proc/cpuinfo` spells them.
     pub flags: Vec<String>,
+    /// Bits of a physical address, where it is told.
+    pub address_bits: Option<u32>,
 }
 
 /// `/etc/resolv.conf`, as far as DHCP hands it on.

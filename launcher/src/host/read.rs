@@ -1,9 +1,15 @@
 //! Reads [`HostFacts`], one reader a file.
 
+use std::collections::BTreeMap;
+
 use hugepages::Bytes;
 use numa::{Allowed, Cgroup, ControlFile, FactError, HostRoot, Topology, file};
 
-use super::{HostFacts, Link, cpuinfo, environment, plugin, resolver, rights, vif_cache};
+use super::network_info::NetworkDevice;
+use super::pci::PciFacts;
+use super::podinfo::{self, PodinfoError};
+use super::{HostFacts, Link, cpuinfo, environment, memlock, resolver, rights, vif_cache};
+use crate::machine::pci::PciAddress;
 
 /// Facts that no plan can be made from.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +17,9 @@ pub enum FactsError {
     /// A file of the host's.
     #[error(transparent)]
     File(#[from] FactError),
+    /// What the controller wrote of the pod's networks.
+    #[error(transparent)]
+    Podinfo(#[from] PodinfoError),
     /// The tree tells of no CPU that this process may use.
     #[error("`{root}` shows no {what} that this process may use")]
     NoneAllowed {
@@ -25,7 +34,7 @@ impl FactsError {
     /// What can be done about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::File(_) => None,
+            Self::File(_) | Self::Podinfo(_) => None,
             Self::NoneAllowed { .. } => Some(
                 "the cgroup's cpuset and the `Cpus_allowed_list` and `Mems_allowed_list` of `proc/self/status` must have something in common; a directory given with `--host` needs `proc/self/status`, or `online` below `sys/devices/system/{cpu,node}`",
             ),
@@ -60,14 +69,13 @@ impl HostFacts {
             return Err(nothing("memory node"));
         }
         let topology = Topology::read(root)?;
-        let environment = environment::read(root)?;
         let pools = hugepages::pools(root)?;
+        let environment = environment::read(root)?;
+        let network_info = podinfo::read(root)?;
         Ok(Self {
             cpus,
             mems,
             disagreements,
-            devices: plugin::read(root, &environment, &topology)?,
-            topology,
             hugetlb: hugepages::limits(&cgroup, &hugepages::sizes(&pools))?,
             pools,
             mbind: rights::mbind(root),
@@ -82,8 +90,44 @@ impl HostFacts {
             resolver: resolver::read(root)?,
             vif_caches: vif_cache::read(root, &links)?,
             links,
+            pci: pci(
+                root,
+                &topology,
+                named(&environment, network_info.as_deref()),
+            )?,
+            topology,
             environment,
+            network_info,
+            memlock: memlock::read(root)?,
         })
+    }
+
+    /// Reads what stands about PCI functions that only the VMI names.
+    ///
+    /// # Errors
+    /// [`FactsError`] for a file that is malformed or unreadable.
+    pub fn read_pci(
+        &mut self,
+        root: &HostRoot,
+        addresses: impl IntoIterator<Item = PciAddress>,
+    ) -> Result<(), FactsError> {
+        let found = pci(root, &self.topology, addresses)?;
+        self.pci.extend(found);
+        Ok(())
+    }
+
+    /// Takes what the controller has written since.
+    ///
+    /// # Errors
+    /// As [`Self::read_pci`].
+    pub fn take_network_info(
+        &mut self,
+        root: &HostRoot,
+        devices: Vec<NetworkDevice>,
+    ) -> Result<(), FactsError> {
+        self.read_pci(root, devices.iter().filter_map(|device| device.address))?;
+        self.network_info = Some(devices);
+        Ok(())
     }
 }
 
@@ -97,4 +141,35 @@ fn hostname(root: &HostRoot) -> Result<String, FactError> {
         }
     }
     Ok("localhost".to_owned())
+}
+
+/// Addresses in variables of device plugins, and in network-info.
+fn named<'a>(
+    environment: &'a BTreeMap<String, String>,
+    network_info: Option<&'a [NetworkDevice]>,
+) -> impl Iterator<Item = PciAddress> + 'a {
+    let listed = environment
+        .iter()
+        .filter(|(name, _)| name.starts_with("PCIDEVICE_") || name.starts_with("PCI_RESOURCE_"))
+        .flat_map(|(_, value)| value.split(','))
+        .filter_map(|entry| entry.trim().parse().ok());
+    let recorded = network_info
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|device| device.address);
+    listed.chain(recorded)
+}
+
+fn pci(
+    root: &HostRoot,
+    topology: &Topology,
+    addresses: impl IntoIterator<Item = PciAddress>,
+) -> Result<BTreeMap<PciAddress, PciFacts>, FactsError> {
+    let mut all = BTreeMap::new();
+    for address in addresses {
+        if let Some(facts) = PciFacts::read(root, address, topology)? {
+            all.insert(address, facts);
+        }
+    }
+    Ok(all)
 }

@@ -4,6 +4,7 @@ mod nodes;
 
 use std::fmt::{self, Display, Write};
 
+use super::pci::PciFacts;
 use super::{HostFacts, Link, Route};
 use nodes::{LimitLine, NodeLine, PoolLine, Shape};
 
@@ -43,14 +44,8 @@ fn write_facts(out: &mut String, facts: &HostFacts) -> fmt::Result {
     for (call, allowed) in [("mbind", facts.mbind), ("SCHED_FIFO", facts.realtime)] {
         line(call, &if allowed { "allowed" } else { "forbidden" })?;
     }
-    for device in &facts.devices {
-        let node = device
-            .node
-            .map_or("unknown".to_owned(), |node| node.0.to_string());
-        line(
-            "PCI device",
-            &format_args!("{}, node {node}, by {}", device.address, device.variable),
-        )?;
+    for device in facts.pci.values() {
+        line("PCI device", &PciLine(device))?;
     }
     match facts.memory_limit {
         Some(limit) => line("memory limit", &limit)?,
@@ -83,6 +78,27 @@ fn write_facts(out: &mut String, facts: &HostFacts) -> fmt::Result {
 
 fn words<T: Display>(items: &[T]) -> impl Iterator<Item = String> + '_ {
     items.iter().map(ToString::to_string)
+}
+
+struct PciLine<'a>(&'a PciFacts);
+
+impl Display for PciLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let device = self.0;
+        write!(f, "{} ({})", device.address, device.id)?;
+        match device.node {
+            Some(node) => write!(f, ", node {}", node.0)?,
+            None => write!(f, ", node unknown")?,
+        }
+        match &device.driver {
+            Some(driver) => write!(f, ", driver {driver}")?,
+            None => write!(f, ", no driver")?,
+        }
+        match &device.group {
+            Some(group) => write!(f, ", group {}", group.id),
+            None => write!(f, ", no IOMMU group"),
+        }
+    }
 }
 
 /// The text, or a word for its absence.

@@ -9,6 +9,7 @@ use numa::{FactError, HostRoot, NodeId};
 
 use crate::apply::fill;
 use crate::host::{FactsError, HostFacts};
+use crate::passthrough;
 use crate::placement::place::place;
 use crate::spec::Spec;
 
@@ -54,7 +55,11 @@ fn gone_back(Growth { node, size, pages }: &Growth) {
 /// already, or would not fit for another reason, which the pod tells.
 fn grow(spec: &Spec) -> Result<Option<Grown>, PoolsError> {
     let root = HostRoot::default();
-    let facts = HostFacts::read(&root, Vec::new())?;
+    let mut facts = HostFacts::read(&root, Vec::new())?;
+    facts.read_pci(
+        &root,
+        spec.host_devices.iter().filter_map(|device| device.told),
+    )?;
     let wanted = lacking(spec, &facts);
     if wanted.is_empty() {
         return Ok(None);
@@ -92,7 +97,8 @@ fn lacking(spec: &Spec, facts: &HostFacts) -> Vec<Growth> {
         .filter(|pool| pool.size == size)
         .map(|pool| pool.node)
         .collect();
-    let request = place(spec, &plenty)
+    let devices = passthrough::plan::plan(spec, facts).map(|(plan, _)| plan.near());
+    let request = place(spec, &plenty, &devices.unwrap_or_default())
         .ok()
         .and_then(|placement| fill::request(&placement, &nodes));
     let short = request

@@ -9,6 +9,7 @@ pub mod cpu;
 pub mod device;
 pub mod disk;
 pub mod fds;
+pub mod hostdev;
 pub mod iothread;
 pub mod memory;
 pub mod nic;
@@ -39,6 +40,7 @@ use crate::machine::fds::Fds;
 use crate::machine::step::QmpStep;
 use crate::machine::virtio::Virtio;
 use crate::net::plan::NetworkPlan;
+use crate::passthrough::plan::PassthroughPlan;
 use crate::placement::Placement;
 use crate::refusal::{Notice, Violation};
 use crate::spec::Spec;
@@ -110,6 +112,8 @@ pub struct Parts<'a> {
     pub host_cpu: &'a CpuIdentity,
     /// Links, one a NIC of the spec.
     pub network: &'a NetworkPlan,
+    /// Devices of the host, one a host device of the spec.
+    pub passthrough: &'a PassthroughPlan,
     /// Images, one a disk of the spec.
     pub storage: &'a StoragePlan,
     /// Numbers of inherited files.
@@ -271,6 +275,14 @@ fn devices(parts: Parts<'_>, backends: &[Backend]) -> Result<Vec<Device>, Vec<Vi
     );
     devices.extend(controllers(spec, virtio));
     devices.extend(disks(spec, virtio, backends));
+    let passed = parts.passthrough.devices.iter().zip(&spec.host_devices);
+    devices.extend(passed.map(|(passed, asked)| {
+        let placed = parts.placement.devices.iter();
+        let node = placed
+            .filter(|device| device.name == passed.name)
+            .find_map(|device| device.guest_node);
+        hostdev::device(passed, asked, node)
+    }));
     if asked.balloon {
         let reporting = spec.memory.free_page_reporting && balloon::may_report(parts.placement);
         devices.push(balloon::balloon(virtio, reporting));
@@ -348,6 +360,7 @@ fn room(spec: &Spec) -> topology::Room {
         memory: spec.memory.guest,
         in_use: usb_and_balloon
             + spec.nics.len()
+            + spec.host_devices.len()
             + usize::from(scsi::wanted(spec))
             + usize::from(devices.serial_console)
             + virtio_disks

@@ -6,13 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::network_info::NetworkDevice;
-use super::{Assigned, HostDevice, Kind, Wanted};
+use super::{Assigned, Host};
+use crate::host::network_info::NetworkDevice;
 use crate::machine::pci::PciAddress;
 use crate::refusal::Violation;
+use crate::spec::host_device::{ANNOTATION, HostDevice, Kind};
 
-/// Names a VF where nothing else does: `fast=0000:82:02.1,other=0000:82:02.2`.
-pub const ANNOTATION: &str = "virt-launcher.kubevirt.io/sriov-devices";
 /// How a variable of the SR-IOV device plugin begins.
 const SRIOV: &str = "PCIDEVICE_";
 /// How older KubeVirts said which resource is behind a network.
@@ -25,18 +24,18 @@ pub struct Sources<'a> {
     pub network_info: Option<&'a [NetworkDevice]>,
     /// The pod's environment.
     pub environment: &'a BTreeMap<String, String>,
-    /// The value of [`ANNOTATION`].
-    pub annotation: Option<&'a str>,
 }
 
 /// Every wanted device with its device of the host, or everything that is missing, surplus or in doubt.
-pub fn assign(wanted: &[Wanted], sources: Sources<'_>) -> Result<Vec<Assigned>, Vec<Violation>> {
+pub fn assign(
+    wanted: &[HostDevice],
+    sources: Sources<'_>,
+) -> Result<Vec<Assigned>, Vec<Violation>> {
     let mut out = Out::default();
-    let annotated = annotated(sources.annotation, &mut out);
     for one in wanted {
         match &one.kind {
             Kind::Sriov { network } => {
-                sriov(one, network, wanted, sources, &annotated, &mut out);
+                sriov(one, network, wanted, sources, &mut out);
             }
             Kind::Gpu { .. } | Kind::HostDevice { .. } => {}
         }
@@ -63,7 +62,7 @@ impl Out {
         self.violations.push(Violation::new(path, message, hint));
     }
 
-    fn give(&mut self, one: &Wanted, device: HostDevice, source: impl Into<String>) {
+    fn give(&mut self, one: &HostDevice, device: Host, source: impl Into<String>) {
         self.assigned.push(Assigned {
             name: one.name.clone(),
             path: one.path.clone(),
@@ -73,40 +72,18 @@ impl Out {
     }
 }
 
-fn annotated(text: Option<&str>, out: &mut Out) -> BTreeMap<String, PciAddress> {
-    let mut devices = BTreeMap::new();
-    let pairs = text.unwrap_or_default().split(',').map(str::trim);
-    for pair in pairs.filter(|pair| !pair.is_empty()) {
-        let parsed = pair
-            .split_once('=')
-            .and_then(|(name, address)| Some((name.trim(), address.trim().parse().ok()?)));
-        match parsed {
-            Some((name, address)) => {
-                devices.insert(name.to_owned(), address);
-            }
-            None => out.refuse(
-                &format!("metadata.annotations[{ANNOTATION}]"),
-                format!("`{pair}` is not `INTERFACE=PCI-ADDRESS`"),
-                "write it as `fast=0000:82:02.1`, several with commas between",
-            ),
-        }
-    }
-    devices
-}
-
 fn sriov(
-    one: &Wanted,
+    one: &HostDevice,
     network: &str,
-    wanted: &[Wanted],
+    wanted: &[HostDevice],
     sources: Sources<'_>,
-    annotated: &BTreeMap<String, PciAddress>,
     out: &mut Out,
 ) {
     let recorded = sources.network_info.and_then(|devices| {
         let device = devices.iter().find(|device| device.network == one.name)?;
         device.address
     });
-    let asked = annotated.get(&one.name).copied();
+    let asked = one.told;
     if let (Some(recorded), Some(asked)) = (recorded, asked)
         && recorded != asked
     {
@@ -118,7 +95,7 @@ fn sriov(
         return;
     }
     if let Some(address) = recorded {
-        out.give(one, HostDevice::Pci(address), "/etc/podinfo/network-info");
+        out.give(one, Host::Pci(address), "/etc/podinfo/network-info");
         return;
     }
     match by_environment(one, wanted, sources.environment) {
@@ -128,10 +105,10 @@ fn sriov(
                 format!("`{variable}` gives it `{address}`, the annotation `{ANNOTATION}` gives it `{asked}`"),
                 "remove the annotation: the pod holds the plugin's device",
             ),
-            _ => out.give(one, HostDevice::Pci(address), variable),
+            _ => out.give(one, Host::Pci(address), variable),
         },
         Found::Unclear { message } => match asked {
-            Some(asked) => out.give(one, HostDevice::Pci(asked), ANNOTATION),
+            Some(asked) => out.give(one, Host::Pci(asked), ANNOTATION),
             None => out.refuse(
                 &one.path,
                 format!("no source says which VF is behind network `{network}`: {message}"),
@@ -165,8 +142,8 @@ enum Found {
 
 /// A variable speaks for an interface only when it holds as many VFs as there are interfaces for them: one.
 fn by_environment(
-    one: &Wanted,
-    wanted: &[Wanted],
+    one: &HostDevice,
+    wanted: &[HostDevice],
     environment: &BTreeMap<String, String>,
 ) -> Found {
     let resource_of = |name: &str| environment.get(&format!("{RESOURCE_OF}{name}"));
@@ -266,16 +243,16 @@ fn entries(value: &str) -> impl Iterator<Item = &str> {
 }
 
 /// GPUs first, then host devices, each resource's list in order, as KubeVirt pops them.
-fn plugin_devices(wanted: &[Wanted], environment: &BTreeMap<String, String>, out: &mut Out) {
-    let resource_of = |one: &Wanted| match &one.kind {
+fn plugin_devices(wanted: &[HostDevice], environment: &BTreeMap<String, String>, out: &mut Out) {
+    let resource_of = |one: &HostDevice| match &one.kind {
         Kind::Gpu { resource } | Kind::HostDevice { resource } => Some(resource.clone()),
         Kind::Sriov { .. } => None,
     };
-    let is_gpu = |one: &&Wanted| matches!(one.kind, Kind::Gpu { .. });
+    let is_gpu = |one: &&HostDevice| matches!(one.kind, Kind::Gpu { .. });
     let resources: BTreeSet<String> = wanted.iter().filter_map(resource_of).collect();
     for resource in resources {
-        let of_it = |one: &&Wanted| resource_of(one).as_ref() == Some(&resource);
-        let users: Vec<&Wanted> = wanted
+        let of_it = |one: &&HostDevice| resource_of(one).as_ref() == Some(&resource);
+        let users: Vec<&HostDevice> = wanted
             .iter()
             .filter(of_it)
             .filter(is_gpu)
@@ -283,8 +260,7 @@ fn plugin_devices(wanted: &[Wanted], environment: &BTreeMap<String, String>, out
             .collect();
         let pci = variable_of("PCI_RESOURCE_", &resource);
         let mdev = variable_of("MDEV_PCI_RESOURCE_", &resource);
-        let found: Result<Vec<(HostDevice, &str)>, (String, String)> =
-            listed(&pci, &mdev, environment);
+        let found: Result<Vec<(Host, &str)>, (String, String)> = listed(&pci, &mdev, environment);
         let found = match found {
             Ok(found) => found,
             Err((variable, entry)) => {
@@ -318,7 +294,7 @@ fn listed<'a>(
     pci: &'a str,
     mdev: &'a str,
     environment: &BTreeMap<String, String>,
-) -> Result<Vec<(HostDevice, &'a str)>, (String, String)> {
+) -> Result<Vec<(Host, &'a str)>, (String, String)> {
     let mut found = Vec::new();
     for entry in environment
         .get(pci)
@@ -329,7 +305,7 @@ fn listed<'a>(
         let address = entry
             .parse()
             .map_err(|_| (pci.to_owned(), entry.to_owned()))?;
-        found.push((HostDevice::Pci(address), pci));
+        found.push((Host::Pci(address), pci));
     }
     for entry in environment
         .get(mdev)
@@ -340,7 +316,7 @@ fn listed<'a>(
         let uuid = entry
             .parse()
             .map_err(|_| (mdev.to_owned(), entry.to_owned()))?;
-        found.push((HostDevice::Mdev(uuid), mdev));
+        found.push((Host::Mdev(uuid), mdev));
     }
     Ok(found)
 }
@@ -352,10 +328,7 @@ fn twice(assigned: &[Assigned], out: &mut Out) {
             .iter()
             .find(|other| other.device == one.device)
         {
-            let device = match &one.device {
-                HostDevice::Pci(address) => address.to_string(),
-                HostDevice::Mdev(uuid) => uuid.to_string(),
-            };
+            let device = one.device;
             out.refuse(
                 &one.path,
                 format!(

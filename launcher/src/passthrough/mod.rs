@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  /etc/podinfo/network-info ┐
-//!  PCIDEVICE_*, annotation   ├─► assign (pure) ─► facts (sysfs) ─► preflight (pure) ─► vfio (the ioctls themselves)
+//!  PCIDEVICE_*, annotation   ├─► assign ─► preflight (what sysfs showed) ─► plan ─► vfio (the ioctls, before QEMU)
 //!  PCI_RESOURCE_*            ┘
 //! ```
 //!
@@ -11,47 +11,17 @@
 //! here is closed again.
 
 pub mod assign;
-pub mod await_info;
-pub mod facts;
 pub mod memlock;
-pub mod network_info;
+pub mod plan;
 pub mod preflight;
 pub mod vfio;
 
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
 use crate::machine::pci::PciAddress;
 
-/// One device of the VMI that stands for a device of the host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
-    /// The VMI's name for it.
-    pub name: String,
-    /// JSON path of the entry.
-    pub path: String,
-    /// How it is asked for.
-    pub kind: Kind,
-}
-
-/// How a device is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
-    /// An interface with `sriov`, on a Multus network.
-    Sriov {
-        /// `multus.networkName`, for messages.
-        network: String,
-    },
-    /// An entry of `gpus`.
-    Gpu {
-        /// `deviceName`: the device plugin's resource.
-        resource: String,
-    },
-    /// An entry of `hostDevices`.
-    HostDevice {
-        /// `deviceName`: the device plugin's resource.
-        resource: String,
-    },
-}
-
-/// One device with the host's device that it means.
+/// One device of the VMI with the host's device that it means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assigned {
     /// The VMI's name for it.
@@ -59,16 +29,26 @@ pub struct Assigned {
     /// JSON path of the entry.
     pub path: String,
     /// What it is on the host.
-    pub device: HostDevice,
+    pub device: Host,
     /// What said so, for people.
     pub source: String,
 }
 
 /// A device of the host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HostDevice {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Host {
     /// A function on the PCI bus.
     Pci(PciAddress),
     /// A mediated device, by its UUID below `/sys/bus/mdev/devices`.
-    Mdev(uuid::Uuid),
+    Mdev(Uuid),
+}
+
+impl std::fmt::Display for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pci(address) => address.fmt(f),
+            Self::Mdev(uuid) => uuid.fmt(f),
+        }
+    }
 }

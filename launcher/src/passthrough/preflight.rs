@@ -2,10 +2,9 @@
 
 use hugepages::Bytes;
 
-use super::facts::PciFacts;
 use super::memlock::Memlock;
-use super::{Assigned, HostDevice};
-use crate::machine::pci::PciAddress;
+use super::{Assigned, Host};
+use crate::host::pci::PciFacts;
 use crate::refusal::{Notice, Violation};
 
 /// Drivers that leave DMA of their device to others (`driver_managed_dma` in the kernel).
@@ -13,7 +12,7 @@ const HARMLESS: &[&str] = &["pcieport", "pci-stub", "shpchp"];
 
 /// Everything wrong with one device, in the order in which it would be mended.
 pub fn check(assigned: &Assigned, facts: Option<&PciFacts>) -> Vec<Violation> {
-    let HostDevice::Pci(address) = assigned.device else {
+    let Host::Pci(address) = assigned.device else {
         return Vec::new();
     };
     let refuse =
@@ -138,29 +137,16 @@ fn bind_command(facts: &PciFacts) -> String {
     )
 }
 
-/// The devices of `all` that are in one group with a device of another VM cannot be told from here; two of one VM may share.
-pub fn groups(all: &[PciFacts]) -> Vec<(u32, Vec<PciAddress>)> {
-    let mut groups: Vec<(u32, Vec<PciAddress>)> = Vec::new();
-    for facts in all {
-        let Some(group) = &facts.group else { continue };
-        match groups.iter_mut().find(|(id, _)| *id == group.id) {
-            Some((_, members)) => members.push(facts.address),
-            None => groups.push((group.id, vec![facts.address])),
-        }
-    }
-    groups
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::facts::{Group, Member};
     use super::*;
+    use crate::host::pci::{Group, Member};
 
     fn assigned() -> Assigned {
         Assigned {
             name: "fast".to_owned(),
             path: "spec.domain.devices.interfaces[1]".to_owned(),
-            device: HostDevice::Pci("0000:82:02.1".parse().unwrap()),
+            device: Host::Pci("0000:82:02.1".parse().unwrap()),
             source: "/etc/podinfo/network-info".to_owned(),
         }
     }

@@ -12,6 +12,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 use camino::Utf8PathBuf;
+use hugepages::Bytes;
 use numa::HostRoot;
 use vfio_bindings::bindings::vfio::{
     VFIO_API_VERSION, VFIO_BASE, VFIO_GROUP_FLAGS_VIABLE, VFIO_TYPE, VFIO_TYPE1v2_IOMMU,
@@ -162,6 +163,30 @@ pub fn probe_group(root: &HostRoot, group: u32) -> Result<(), GroupError> {
         });
     }
     // Closing the group takes it out of its container again.
+    Ok(())
+}
+
+/// Raises a process's hard limit on locked memory, so that its children may lock `needed`.
+///
+/// # Errors
+/// What the kernel says; EPERM without CAP_SYS_RESOURCE.
+pub fn raise_memlock(pid: i32, needed: Bytes) -> io::Result<()> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the kernel writes one `rlimit`. nix knows limits of the caller alone.
+    if unsafe { libc::prlimit(pid, libc::RLIMIT_MEMLOCK, std::ptr::null(), &mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if limit.rlim_max >= needed.0 {
+        return Ok(());
+    }
+    limit.rlim_max = needed.0;
+    // SAFETY: the kernel reads one `rlimit`. nix knows limits of the caller alone.
+    if unsafe { libc::prlimit(pid, libc::RLIMIT_MEMLOCK, &limit, std::ptr::null_mut()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
     Ok(())
 }
 

@@ -6,7 +6,6 @@ use numa::NodeId;
 
 use crate::host::HostFacts;
 use crate::placement::{DevicePlacement, GuestNode};
-use crate::spec::Spec;
 
 /// A device of the host's that the guest gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,12 +18,6 @@ pub struct DeviceFacts {
     pub address: String,
     /// Host node, where known.
     pub node: Option<NodeId>,
-}
-
-/// The devices that a VM gets. None yet: which address is whose (facts 11) is for the room that passes devices
-/// through to say.
-pub fn passed_through(_spec: &Spec, _facts: &HostFacts) -> Vec<DeviceFacts> {
-    Vec::new()
 }
 
 /// The devices' nodes, each once: first the one with the most of the pod's CPUs, then by number.

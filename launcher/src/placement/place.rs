@@ -21,12 +21,16 @@ const MOST_VCPUS: u32 = 255;
 /// `sched_priority` of real-time vCPUs, the lowest there is: the host's own real-time threads go first.
 const REALTIME_PRIORITY: u32 = 1;
 
-/// Places a VM.
+/// Places a VM that gets these devices.
 ///
 /// # Errors
 /// Everything that does not fit, each with the VMI's field that asked for it.
-pub fn place(spec: &Spec, facts: &HostFacts) -> Result<Placement, Vec<Violation>> {
-    let placed = place_near(spec, facts, &devices::passed_through(spec, facts));
+pub fn place(
+    spec: &Spec,
+    facts: &HostFacts,
+    devices: &[DeviceFacts],
+) -> Result<Placement, Vec<Violation>> {
+    let placed = place_near(spec, facts, devices);
     let vcpus = spec.cpu.vcpus();
     if vcpus <= MOST_VCPUS {
         return placed;

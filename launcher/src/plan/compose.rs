@@ -8,6 +8,7 @@ use crate::machine::board::Accel;
 use crate::machine::fds::Fds;
 use crate::machine::{self, Parts};
 use crate::net::{self, plan::NetworkPlan};
+use crate::passthrough::{self, plan::PassthroughPlan};
 use crate::placement::{Placement, place::place};
 use crate::plan::{LaunchPlan, LifecyclePlan, Options, VERSION, fds};
 use crate::refusal::{Notice, Refusal, Violation};
@@ -25,26 +26,31 @@ impl LaunchPlan {
     ) -> Result<Self, Refusal> {
         let network = net::plan::plan(spec, facts);
         let storage = storage::plan::plan(spec, images, &options.disk_paths, &options.paths);
-        let ((network, mut notices), (storage, more)) = both(network, storage)?;
+        let passthrough = passthrough::plan::plan(spec, facts);
+        let (((network, mut notices), (storage, more)), (passthrough, still_more)) = both(
+            both(network, storage).map_err(|refusal| refusal.violations),
+            passthrough,
+        )?;
         notices.extend(more);
-        Ok(Self::compose(spec, facts, network, storage, options)?.with_notices(notices))
+        notices.extend(still_more);
+        let parts = (network, storage, passthrough);
+        Ok(Self::compose(spec, facts, parts, options)?.with_notices(notices))
     }
 
-    /// The plan of a VM whose network and storage are planned. Its notices are those of placing it and
+    /// The plan of a VM whose network, storage and host devices are planned. Its notices are those of placing it and
     /// of building its machine; violations of both come together.
     pub fn compose(
         spec: &Spec,
         facts: &HostFacts,
-        network: NetworkPlan,
-        storage: StoragePlan,
+        parts: Planned,
         options: &Options,
     ) -> Result<Self, Refusal> {
-        match place(spec, facts) {
-            Ok(placement) => Self::placed(spec, facts, placement, (network, storage), options),
+        match place(spec, facts, &parts.2.near()) {
+            Ok(placement) => Self::placed(spec, facts, placement, parts, options),
             // What else is wrong is told too.
             Err(mut violations) => {
                 let nowhere = Placement::default();
-                let built = Self::placed(spec, facts, nowhere, (network, storage), options);
+                let built = Self::placed(spec, facts, nowhere, parts, options);
                 violations.extend(built.err().into_iter().flat_map(|it| it.violations));
                 Err(Refusal { violations })
             }
@@ -56,7 +62,7 @@ impl LaunchPlan {
         spec: &Spec,
         facts: &HostFacts,
         placement: Placement,
-        (network, storage): (NetworkPlan, StoragePlan),
+        (network, storage, passthrough): Planned,
         options: &Options,
     ) -> Result<Self, Refusal> {
         let uid = spec.identity.uid;
@@ -70,6 +76,7 @@ impl LaunchPlan {
             placement: &placement,
             host_cpu: &facts.cpu,
             network: &network,
+            passthrough: &passthrough,
             storage: &storage,
             fds: &numbers,
             accel: options.accel,
@@ -83,6 +90,7 @@ impl LaunchPlan {
             fds: fds::planned(&numbers, &network, &options.paths, uid),
             network,
             storage,
+            passthrough,
             notices,
             version: VERSION,
             domain: spec.identity.domain_name(),
@@ -103,6 +111,9 @@ impl LaunchPlan {
         self
     }
 }
+
+/// What is planned apart from each other, before the machine is built.
+pub(crate) type Planned = (NetworkPlan, StoragePlan, PassthroughPlan);
 
 /// Both values, or the violations of both.
 fn both<A, B>(

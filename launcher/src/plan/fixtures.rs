@@ -49,6 +49,7 @@ pub(crate) fn spec() -> Spec {
         iothreads: Iothreads::default(),
         disks: Vec::new(),
         nics: Vec::new(),
+        host_devices: Vec::new(),
         devices: Devices {
             graphics: true,
             video: None,
@@ -172,6 +173,7 @@ pub(crate) fn facts() -> HostFacts {
             vendor: "GenuineIntel".to_owned(),
             model_name: "Intel(R) Xeon(R)".to_owned(),
             flags: ["sse4_2", "avx2", "pcid"].map(str::to_owned).to_vec(),
+            address_bits: Some(46),
         },
         memory_limit: None,
         kvm: true,
@@ -182,8 +184,10 @@ pub(crate) fn facts() -> HostFacts {
         resolver: Resolver::default(),
         links: Vec::new(),
         vif_caches: BTreeMap::new(),
+        network_info: None,
+        pci: BTreeMap::new(),
+        memlock: Default::default(),
         environment: BTreeMap::new(),
-        devices: Vec::new(),
     }
 }
 

@@ -15,6 +15,7 @@ use uuid::Uuid;
 pub use crate::machine::board::Accel;
 pub use crate::machine::step::QmpStep;
 use crate::net::plan::NetworkPlan;
+use crate::passthrough::plan::PassthroughPlan;
 use crate::placement::Placement;
 use crate::pod::PodPaths;
 use crate::refusal::Notice;
@@ -37,6 +38,9 @@ pub struct LaunchPlan {
     pub network: NetworkPlan,
     /// Images to make and to open.
     pub storage: StoragePlan,
+    /// Devices of the host that the guest gets.
+    #[serde(default)]
+    pub passthrough: PassthroughPlan,
     /// What the reader should know.
     pub notices: Vec<Notice>,
     /// Of this type's shape: a newer program reads older plans.

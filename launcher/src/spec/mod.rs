@@ -6,6 +6,7 @@ pub mod cpu;
 pub mod device;
 pub mod disk;
 pub mod firmware;
+pub mod host_device;
 pub mod iothread;
 pub mod memory;
 pub mod nic;
@@ -32,8 +33,10 @@ pub struct Spec {
     pub iothreads: iothread::Iothreads,
     /// Disks with the volumes behind them, in the VMI's order.
     pub disks: Vec<disk::Disk>,
-    /// Interfaces with the networks behind them, in the VMI's order.
+    /// Interfaces with the networks behind them, in the VMI's order; those that are VFs are among `host_devices`.
     pub nics: Vec<nic::Nic>,
+    /// Devices of the host: interfaces with `sriov`, `gpus`, `hostDevices`.
+    pub host_devices: Vec<host_device::HostDevice>,
     /// Everything else on the buses.
     pub devices: device::Devices,
     /// Start, stop and reboot.

@@ -40,6 +40,7 @@ pub(super) fn spec(sources: &[(&str, Source)]) -> Spec {
             .map(|(index, (name, source))| disk(index, name, source))
             .collect(),
         nics: Vec::new(),
+        host_devices: Vec::new(),
         devices: Devices {
             graphics: true,
             video: None,

@@ -20,11 +20,11 @@ fn host(name: &str) -> (HostFacts, Vec<DeviceFacts>) {
     );
     let facts = HostFacts::read(&root, links_from(&root).expect("links")).expect("facts");
     let devices = (0..)
-        .zip(&facts.devices)
+        .zip(facts.pci.values())
         .map(|(index, device): (u32, _)| DeviceFacts {
             name: format!("vf{index}"),
             path: format!("spec.domain.devices.interfaces[{index}].sriov"),
-            address: device.address.clone(),
+            address: device.address.to_string(),
             node: device.node,
         });
     let devices = devices.collect();

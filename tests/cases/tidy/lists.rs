@@ -32,7 +32,8 @@ pub(crate) const PURE: &[&str] = &[
     "launcher/src/net/service/budget.rs",
     "launcher/src/passthrough/assign.rs",
     "launcher/src/passthrough/memlock.rs",
-    "launcher/src/passthrough/network_info.rs",
+    "launcher/src/host/network_info.rs",
+    "launcher/src/passthrough/plan.rs",
     "launcher/src/passthrough/preflight.rs",
     "launcher/src/placement",
     "launcher/src/plan",
@@ -83,9 +84,14 @@ pub(crate) const UNSAFE: &[&str] = &[
 
 /// Files past the soft cap, and why they are one.
 pub(crate) const LONG: &Listed = &[
+    ("launcher/src/control/tests.rs", "one case after another"),
     (
         "launcher/src/supervise/driver.rs",
         "the one loop that owns the VM",
+    ),
+    (
+        "launcher/src/supervise/step/tests.rs",
+        "one case after another",
     ),
     (
         "qmp/src/agent.rs",
@@ -144,7 +150,7 @@ pub(crate) fn crates() -> BTreeMap<&'static str, Vec<String>> {
         ("sha2", "net storage"),
         (
             "tokio",
-            "apply cli control ctl inspect local net passthrough/await_info readable storage supervise qmp",
+            "apply cli control ctl inspect local net host/podinfo readable storage supervise qmp",
         ),
         ("tokio-util", "control supervise qmp"),
         ("tracing-subscriber", "cli"),
@@ -189,12 +195,28 @@ pub(crate) const HOST_PATHS: &Listed = &[
         "an argument of QEMU's",
     ),
     (
+        "launcher/src/machine/hostdev.rs /sys/bus/mdev/devices/{uuid}",
+        "an argument of QEMU's",
+    ),
+    (
         "launcher/src/machine/rng.rs /dev/urandom",
         "an argument of QEMU's",
     ),
     (
         "launcher/src/machine/serial.rs /dev/fdset/{SERIAL_LOG_SET}",
         "QEMU's name for a handed-over fd",
+    ),
+    (
+        "launcher/src/supervise/desk.rs /dev/fdset/{set}",
+        "QEMU's name for a handed-over fd",
+    ),
+    (
+        "launcher/src/passthrough/assign.rs /etc/podinfo/network-info",
+        "for people",
+    ),
+    (
+        "launcher/src/passthrough/preflight.rs /sys/bus/pci/devices/{address}",
+        "a command for people",
     ),
     (
         "launcher/src/plan/text.rs /dev/vhost-net for {tap}, queue {queue}",

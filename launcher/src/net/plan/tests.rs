@@ -70,6 +70,7 @@ fn spec(nics: Vec<Nic>) -> Spec {
         iothreads: iothread::Iothreads::default(),
         disks: Vec::new(),
         nics,
+        host_devices: Vec::new(),
         devices: device::Devices {
             graphics: false,
             video: None,

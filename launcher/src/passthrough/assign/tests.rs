@@ -1,27 +1,33 @@
 use super::*;
 
-fn sriov(name: &str) -> Wanted {
-    Wanted {
+fn sriov(name: &str) -> HostDevice {
+    HostDevice {
         name: name.to_owned(),
         path: format!("spec.domain.devices.interfaces[{name}]"),
         kind: Kind::Sriov {
             network: format!("{name}-network"),
         },
+        boot_order: None,
+        pci_address: None,
+        told: None,
     }
 }
 
-fn gpu(name: &str, resource: &str) -> Wanted {
-    Wanted {
+fn gpu(name: &str, resource: &str) -> HostDevice {
+    HostDevice {
         name: name.to_owned(),
         path: format!("spec.domain.devices.gpus[{name}]"),
         kind: Kind::Gpu {
             resource: resource.to_owned(),
         },
+        boot_order: None,
+        pci_address: None,
+        told: None,
     }
 }
 
-fn host_device(name: &str, resource: &str) -> Wanted {
-    Wanted {
+fn host_device(name: &str, resource: &str) -> HostDevice {
+    HostDevice {
         kind: Kind::HostDevice {
             resource: resource.to_owned(),
         },
@@ -47,13 +53,13 @@ fn recorded(pairs: &[(&str, &str)]) -> Vec<NetworkDevice> {
 }
 
 /// `name=device` of each, or the violations.
-fn told(wanted: &[Wanted], sources: Sources<'_>) -> Vec<String> {
+fn told(wanted: &[HostDevice], sources: Sources<'_>) -> Vec<String> {
     match assign(wanted, sources) {
         Ok(assigned) => assigned
             .iter()
             .map(|one| match &one.device {
-                HostDevice::Pci(address) => format!("{}={address} by {}", one.name, one.source),
-                HostDevice::Mdev(uuid) => format!("{}={uuid} by {}", one.name, one.source),
+                Host::Pci(address) => format!("{}={address} by {}", one.name, one.source),
+                Host::Mdev(uuid) => format!("{}={uuid} by {}", one.name, one.source),
             })
             .collect(),
         Err(violations) => violations.iter().map(ToString::to_string).collect(),
@@ -70,7 +76,6 @@ fn two_interfaces_of_one_pool_never_swap() {
     let sources = Sources {
         network_info: Some(&info),
         environment: &environment,
-        annotation: None,
     };
     assert_eq!(
         told(&[sriov("a"), sriov("b")], sources),
@@ -102,7 +107,6 @@ fn a_variable_that_leaves_no_choice_is_enough() {
     let sources = |environment| Sources {
         network_info: None,
         environment,
-        annotation: None,
     };
     assert_eq!(
         told(&[sriov("a")], sources(&one)),
@@ -136,7 +140,6 @@ fn missing_surplus_and_malformed_are_told_with_what_was_found() {
         let sources = Sources {
             network_info: Some(&[]),
             environment: &environment,
-            annotation: None,
         };
         all.extend(told(&[sriov("a")], sources));
     }
@@ -149,19 +152,21 @@ fn the_annotation_speaks_where_nothing_else_does_and_never_against_it() {
     let one = environment(&[("PCIDEVICE_X_NET", "0000:82:02.1")]);
     let info = recorded(&[("a", "0000:82:02.1")]);
     let mut all = Vec::new();
-    for (network_info, environment, annotation) in [
-        (None, &none, "a=0000:82:02.3"),
-        (None, &one, "a=0000:82:02.3"),
-        (None, &one, "a=0000:82:02.1"),
-        (Some(info.as_slice()), &none, "a=0000:82:02.3"),
-        (None, &none, "a:0000:82:02.3"),
+    for (network_info, environment, asked) in [
+        (None, &none, "0000:82:02.3"),
+        (None, &one, "0000:82:02.3"),
+        (None, &one, "0000:82:02.1"),
+        (Some(info.as_slice()), &none, "0000:82:02.3"),
     ] {
         let sources = Sources {
             network_info,
             environment,
-            annotation: Some(annotation),
         };
-        all.extend(told(&[sriov("a")], sources));
+        let wanted = HostDevice {
+            told: asked.parse().ok(),
+            ..sriov("a")
+        };
+        all.extend(told(&[wanted], sources));
     }
     insta::assert_snapshot!(all.join("\n"));
 }
@@ -178,7 +183,6 @@ fn gpus_and_host_devices_take_the_plugins_list_in_kubevirts_order() {
     let sources = Sources {
         network_info: None,
         environment: &environment,
-        annotation: None,
     };
     let wanted = [
         host_device("first", "nvidia.com/A100"),
@@ -204,7 +208,6 @@ fn one_device_serves_one_entry() {
     let sources = Sources {
         network_info: Some(&info),
         environment: &environment,
-        annotation: None,
     };
     let told = told(&[sriov("a"), host_device("b", "x/nic")], sources);
     assert_eq!(told.len(), 1);

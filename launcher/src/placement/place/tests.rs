@@ -65,7 +65,7 @@ fn said(violations: Vec<Violation>) -> Vec<String> {
 fn every_vcpu_may_run_wherever_the_pod_may() {
     let mut spec = fixtures::spec();
     spec.cpu.cores = 3;
-    let placement = place(&spec, &fixtures::facts()).unwrap();
+    let placement = place(&spec, &fixtures::facts(), &[]).unwrap();
     assert_eq!(placement.vcpus.len(), 3);
     assert!(placement.vcpus.iter().all(|vcpu| vcpu.cpus == "0-3"));
     assert_eq!(placement.emulator, None);
@@ -81,7 +81,7 @@ fn every_vcpu_may_run_wherever_the_pod_may() {
 fn a_shortage_of_cpus_is_only_noted() {
     let mut spec = fixtures::spec();
     spec.cpu.sockets = 8;
-    let placement = place(&spec, &fixtures::facts()).unwrap();
+    let placement = place(&spec, &fixtures::facts(), &[]).unwrap();
     assert_eq!(placement.notes, ["8 vCPUs share 4 CPUs"]);
 }
 
@@ -96,7 +96,7 @@ fn every_misfit_is_told_at_once() {
     facts.cpus = CpuSet::new();
     facts.realtime = false;
     assert_eq!(
-        said(place(&spec, &facts).unwrap_err()),
+        said(place(&spec, &facts, &[]).unwrap_err()),
         [
             "spec.domain.cpu",
             "spec.domain.memory.guest",
@@ -110,7 +110,7 @@ fn every_misfit_is_told_at_once() {
 fn the_limit_itself_still_fits() {
     let mut facts = fixtures::facts();
     facts.memory_limit = Some(fixtures::spec().memory.guest);
-    assert!(place(&fixtures::spec(), &facts).is_ok());
+    assert!(place(&fixtures::spec(), &facts, &[]).is_ok());
 }
 
 #[test]
@@ -192,10 +192,10 @@ fn strict_refuses_what_prefer_explains() {
 fn pages_come_from_the_nearest_nodes_that_have_them() {
     let mut short = facts("4-5,12-13");
     short.pools[1].free = 3;
-    let elsewhere = place(&seed(), &short).unwrap();
+    let elsewhere = place(&seed(), &short, &[]).unwrap();
     assert_eq!(elsewhere.memory[0].host_node, Some(0));
     short.pools[0].free = 2;
-    let both = place(&seed(), &short).unwrap();
+    let both = place(&seed(), &short, &[]).unwrap();
     let rows: Vec<_> = both
         .memory
         .iter()
@@ -205,7 +205,7 @@ fn pages_come_from_the_nearest_nodes_that_have_them() {
     assert_eq!(both.fill.len(), 2);
     short.pools[0].free = 0;
     assert_eq!(
-        said(place(&seed(), &short).unwrap_err()),
+        said(place(&seed(), &short, &[]).unwrap_err()),
         ["spec.domain.memory.hugepages.pageSize"]
     );
 }
@@ -244,7 +244,7 @@ fn a_guest_with_nodes_has_memory_with_its_cpus() {
 fn without_mbind_the_pods_own_cpus_place_memory() {
     let mut facts = facts("0-1,8-9");
     facts.mbind = false;
-    let near = place(&seed(), &facts).unwrap();
+    let near = place(&seed(), &facts, &[]).unwrap();
     assert_eq!(
         (near.memory[0].host_node, near.binding),
         (Some(0), Binding::FirstTouch)

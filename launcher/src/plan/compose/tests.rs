@@ -2,6 +2,7 @@
 
 use crate::host::ImageFormat;
 use crate::machine::pci::PciAddress;
+use crate::passthrough::plan::PassthroughPlan;
 use crate::placement::Placement;
 use crate::plan::fixtures::{self, cdrom, disk, feature, nic};
 use crate::plan::{Accel, LaunchPlan, Options, text};
@@ -15,11 +16,16 @@ use crate::storage::plan::StoragePlan;
 
 fn compose(spec: &Spec, storage: StoragePlan, options: &Options) -> Result<LaunchPlan, Refusal> {
     let network = fixtures::network(spec);
-    LaunchPlan::compose(spec, &fixtures::facts(), network, storage, options)
+    let parts = (network, storage, PassthroughPlan::default());
+    LaunchPlan::compose(spec, &fixtures::facts(), parts, options)
 }
 
 fn placed(name: &str, spec: &Spec, placement: Placement, accel: Accel) {
-    let parts = (fixtures::network(spec), fixtures::storage(spec));
+    let parts = (
+        fixtures::network(spec),
+        fixtures::storage(spec),
+        PassthroughPlan::default(),
+    );
     let options = fixtures::options(accel);
     let plan = LaunchPlan::placed(spec, &fixtures::facts(), placement, parts, &options).unwrap();
     keep(name, &plan);
@@ -294,14 +300,9 @@ fn every_violation_comes_at_once() {
     facts.memory_limit = Some(hugepages::Bytes(1 << 30));
     let mut network = fixtures::network(&spec);
     network.nics.pop();
-    let refusal = LaunchPlan::compose(
-        &spec,
-        &facts,
-        network,
-        storage,
-        &fixtures::options(Accel::Kvm),
-    )
-    .unwrap_err();
+    let parts = (network, storage, PassthroughPlan::default());
+    let refusal =
+        LaunchPlan::compose(&spec, &facts, parts, &fixtures::options(Accel::Kvm)).unwrap_err();
     insta::assert_snapshot!("violations", refusal.to_string());
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 
 use hugepages::Bytes;
+use numa::CpuSet;
 
 use crate::placement::{Binding, DevicePlacement, MemoryPlacement, Placement};
 
@@ -55,12 +56,11 @@ fn vcpus(out: &mut String, placement: &Placement) -> fmt::Result {
         return Ok(());
     }
     match placement.vcpus.first() {
-        Some(first) => writeln!(
-            out,
-            "  {} vcpus: cpus {}",
-            placement.vcpus.len(),
-            first.cpus
-        ),
+        Some(first) => {
+            let all: CpuSet = placement.vcpus.iter().map(|vcpu| vcpu.vcpu).collect();
+            let word = if all.len() == 1 { "vcpu" } else { "vcpus" };
+            writeln!(out, "  {word} {all}: cpus {}", first.cpus)
+        }
         None => Ok(()),
     }
 }

@@ -13,6 +13,7 @@ mod devices;
 mod dhcp;
 mod disks;
 mod firmware;
+mod host_devices;
 mod hyperv;
 mod identity;
 mod iothreads;
@@ -55,7 +56,8 @@ impl Spec {
         let placement = placing::placing(&vmi.metadata, out);
         let mut disks = disks::disks(&vmi.spec, &mut taken, out);
         let iothreads = iothreads::iothreads(&vmi.spec, &cpu, &mut disks, out);
-        let nics = nics::nics(vmi, cpu.vcpus(), &mut taken, out);
+        let (nics, mut host_devices) = nics::nics(vmi, cpu.vcpus(), &mut taken, out);
+        host_devices.extend(host_devices::plugin_devices(vmi, out));
         let devices = devices::devices(&vmi.spec.domain.devices, out);
         let lifecycle = lifecycle::lifecycle(&vmi.spec, out);
         let notices = document.conclude(findings)?;
@@ -68,6 +70,7 @@ impl Spec {
             iothreads,
             disks,
             nics,
+            host_devices,
             devices,
             lifecycle,
         };

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::bindings::{binding, has_ports};
 use super::dhcp::dhcp_options;
+use super::host_devices;
 use super::networks::{Behind, Source, networks};
 use super::nic_status::{self, MOST_QUEUES};
 use super::text::printable;
 use super::unique::Taken;
 use super::{choose, given};
 use crate::net::mac::MacAddr;
+use crate::spec::host_device::HostDevice;
 use crate::spec::nic::{Binding, DhcpOptions, Network, Nic, NicModel};
 use crate::vmi::findings::Findings;
 use crate::vmi::mirror::{Interface, Vmi};
@@ -53,7 +55,13 @@ struct Shared<'a> {
     queues: u16,
 }
 
-pub(super) fn nics(vmi: &Vmi, vcpus: u32, taken: &mut Taken, out: &mut Findings) -> Vec<Nic> {
+/// NICs behind the pod's links, and those that are VFs.
+pub(super) fn nics(
+    vmi: &Vmi,
+    vcpus: u32,
+    taken: &mut Taken,
+    out: &mut Findings,
+) -> (Vec<Nic>, Vec<HostDevice>) {
     let list = Path::of("spec.domain.devices.interfaces");
     let written = &vmi.spec.domain.devices.interfaces;
     let mut shared = Shared {
@@ -63,11 +71,15 @@ pub(super) fn nics(vmi: &Vmi, vcpus: u32, taken: &mut Taken, out: &mut Findings)
         queues: queues(vmi, vcpus),
     };
     if written.is_empty() && vmi.spec.networks.is_empty() {
-        return default_nic(vmi, shared.queues, out).into_iter().collect();
+        return (
+            default_nic(vmi, shared.queues, out).into_iter().collect(),
+            Vec::new(),
+        );
     }
     let mut networks = networks(&vmi.spec.networks, out);
     let mut names = HashSet::new();
-    let mut nics = Vec::new();
+    let told = host_devices::told(&vmi.metadata, out);
+    let (mut nics, mut vfs) = (Vec::new(), Vec::new());
     for (index, interface) in written.iter().enumerate() {
         let path = list.index(index);
         let name = given(&interface.name).unwrap_or_default();
@@ -82,6 +94,23 @@ pub(super) fn nics(vmi: &Vmi, vcpus: u32, taken: &mut Taken, out: &mut Findings)
             );
             continue;
         };
+        if interface.sriov.is_some() {
+            let state = given(&interface.state);
+            if state != Some("absent") {
+                vfs.extend(host_devices::sriov(
+                    interface,
+                    name,
+                    &network,
+                    &path,
+                    &told,
+                    shared.taken,
+                    out,
+                ));
+            }
+            // The CNI sets it on the VF; what matters here is that nobody else has it.
+            let _checked = mac(interface, &path.key("macAddress"), &mut shared, out);
+            continue;
+        }
         nics.extend(one(interface, name, &network, path, vmi, &mut shared, out));
     }
     if written
@@ -90,7 +119,7 @@ pub(super) fn nics(vmi: &Vmi, vcpus: u32, taken: &mut Taken, out: &mut Findings)
     {
         without_interface(&networks, out);
     }
-    nics
+    (nics, vfs)
 }
 
 fn queues(vmi: &Vmi, vcpus: u32) -> u16 {

@@ -2,6 +2,7 @@
 
 use super::choose;
 use crate::placement::Policy;
+use crate::spec::host_device;
 use crate::spec::placing::{MEMORY, MemoryNear, POLICY, PREFIX, Placing};
 use crate::vmi::findings::Findings;
 use crate::vmi::mirror::Metadata;
@@ -28,11 +29,16 @@ pub(super) fn placing(metadata: &Metadata, out: &mut Findings) -> Placing {
         out,
     );
     for name in metadata.annotations.keys() {
-        if name.starts_with(PREFIX) && name != POLICY && name != MEMORY {
+        if name.starts_with(PREFIX)
+            && ![POLICY, MEMORY, host_device::ANNOTATION].contains(&name.as_str())
+        {
             out.refuse(
                 &at.key(name.clone()),
                 "this program has no such annotation",
-                format!("there are `{POLICY}` and `{MEMORY}`"),
+                format!(
+                    "there are `{POLICY}`, `{MEMORY}` and `{}`",
+                    host_device::ANNOTATION
+                ),
             );
         }
     }

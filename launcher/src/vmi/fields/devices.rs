@@ -1,6 +1,17 @@
 //! Devices and disks.
 
-use super::{Group, enabled, filled, present};
+use super::{Group, Refused, enabled, filled, present};
+
+const TAG: Refused = filled(
+    "tag",
+    "device tags in cloud-init metadata are not supported by this version",
+    "remove it",
+);
+const CLAIM: Refused = filled(
+    "claimName",
+    "devices by dynamic resource allocation are not supported by this version",
+    "name the device plugin's resource by `deviceName`",
+);
 
 pub(super) const GROUPS: &[Group] = &[
     Group {
@@ -8,8 +19,11 @@ pub(super) const GROUPS: &[Group] = &[
             "disks",
             "interfaces",
             "inputs",
+            "gpus",
+            "hostDevices",
             "video",
             "rng",
+            "panicDevices",
             "useVirtioTransitional",
             "disableHotplug",
             "blockMultiQueue",
@@ -22,16 +36,6 @@ pub(super) const GROUPS: &[Group] = &[
         ],
         pod: &["logSerialConsole"],
         refused: &[
-            filled(
-                "gpus",
-                "GPUs are not supported by this version",
-                "remove it",
-            ),
-            filled(
-                "hostDevices",
-                "passing host devices through is not supported by this version",
-                "remove it",
-            ),
             filled(
                 "filesystems",
                 "virtiofs is not supported by this version",
@@ -71,6 +75,24 @@ pub(super) const GROUPS: &[Group] = &[
         ..Group::at("spec.domain.devices")
     },
     Group {
+        honoured: &["name", "deviceName"],
+        refused: &[
+            filled(
+                "virtualGPUOptions",
+                "displays of virtual GPUs are not supported by this version",
+                "remove it: the guest computes on the GPU and shows itself by VNC",
+            ),
+            CLAIM,
+            TAG,
+        ],
+        ..Group::at("spec.domain.devices.gpus[]")
+    },
+    Group {
+        honoured: &["name", "deviceName"],
+        refused: &[CLAIM, TAG],
+        ..Group::at("spec.domain.devices.hostDevices[]")
+    },
+    Group {
         honoured: &[
             "name",
             "disk",
@@ -103,11 +125,7 @@ pub(super) const GROUPS: &[Group] = &[
                 "changed block tracking is not supported by this version",
                 "remove it",
             ),
-            filled(
-                "tag",
-                "device tags in cloud-init metadata are not supported by this version",
-                "remove it",
-            ),
+            TAG,
         ],
         ..Group::at("spec.domain.devices.disks[]")
     },
@@ -126,6 +144,10 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         honoured: &["type"],
         ..Group::at("spec.domain.devices.video")
+    },
+    Group {
+        honoured: &["model"],
+        ..Group::at("spec.domain.devices.panicDevices[]")
     },
     Group::at("spec.domain.devices.rng"),
 ];

@@ -11,6 +11,7 @@ pub(super) const GROUPS: &[Group] = &[
             "model",
             "masquerade",
             "bridge",
+            "sriov",
             "ports",
             "portRanges",
             "macAddress",
@@ -22,7 +23,6 @@ pub(super) const GROUPS: &[Group] = &[
             "tag",
         ],
         refused: &[
-            present("sriov", "SR-IOV is not supported by this version", OTHERS),
             present(
                 "passt",
                 "the passt binding is not supported by this version",
@@ -49,6 +49,7 @@ pub(super) const GROUPS: &[Group] = &[
     },
     Group::at("spec.domain.devices.interfaces[].masquerade"),
     Group::at("spec.domain.devices.interfaces[].bridge"),
+    Group::at("spec.domain.devices.interfaces[].sriov"),
     Group {
         honoured: &["name", "protocol", "port"],
         ..Group::at("spec.domain.devices.interfaces[].ports[]")

@@ -5,6 +5,8 @@ mirror! {
         pub disks: Vec<Disk>,
         pub interfaces: Vec<Interface>,
         pub inputs: Vec<Input>,
+        pub gpus: Vec<PluginDevice>,
+        pub host_devices: Vec<PluginDevice>,
         pub video: Option<Video>,
         pub panic_devices: Vec<PanicDevice>,
         pub rng: Option<Rng>,
@@ -18,6 +20,12 @@ mirror! {
         pub autoattach_serial_console: Option<bool>,
         pub autoattach_mem_balloon: Option<bool>,
         pub autoattach_input_device: Option<bool>,
+    }
+
+    /// An entry of `gpus` or `hostDevices`.
+    pub struct PluginDevice {
+        pub name: Option<String>,
+        pub device_name: Option<String>,
     }
 
     pub struct Disk {

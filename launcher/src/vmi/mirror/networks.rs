@@ -6,6 +6,7 @@ mirror! {
         pub model: Option<String>,
         pub masquerade: Option<Marker>,
         pub bridge: Option<Marker>,
+        pub sriov: Option<Marker>,
         pub ports: Vec<Port>,
         pub port_ranges: Vec<PortRange>,
         pub mac_address: Option<String>,

@@ -3,7 +3,7 @@
 use std::fs;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use numa::{FactError, HostRoot, NodeId, file};
+use numa::{FactError, HostRoot, NodeId, Topology, file};
 use serde::{Deserialize, Serialize};
 
 use crate::machine::pci::PciAddress;
@@ -19,7 +19,7 @@ pub struct PciFacts {
     pub id: String,
     /// The function that this one is a VF of.
     pub physical: Option<PciAddress>,
-    /// The host node it is on, where sysfs says.
+    /// The host node it is on, where anything tells.
     pub node: Option<NodeId>,
     /// Its IOMMU group; none without an IOMMU.
     pub group: Option<Group>,
@@ -57,7 +57,11 @@ impl PciFacts {
     /// # Errors
     ///
     /// [`FactError`] for a file that cannot be read or is malformed.
-    pub fn read(root: &HostRoot, address: PciAddress) -> Result<Option<Self>, FactError> {
+    pub fn read(
+        root: &HostRoot,
+        address: PciAddress,
+        topology: &Topology,
+    ) -> Result<Option<Self>, FactError> {
         let directory = root.sys(&format!("bus/pci/devices/{address}"));
         if !directory.exists() {
             return Ok(None);
@@ -72,7 +76,7 @@ impl PciFacts {
             driver: target(&directory.join("driver")),
             id: format!("{}:{}", hex(text("vendor")?), hex(text("device")?)),
             physical: target(&directory.join("physfn")).and_then(|name| name.parse().ok()),
-            node: numa::pci_node(root, &address.to_string())?,
+            node: numa::pci_locality(root, &address.to_string(), topology)?.node(),
             group: group(&directory)?,
             cdev: entries(&directory.join("vfio-dev")).into_iter().next(),
             reset_methods: text("reset_method")?
@@ -203,7 +207,7 @@ mod tests {
     #[test]
     fn a_vf_is_read_with_its_group() {
         let (_folder, root) = host();
-        let facts = PciFacts::read(&root, "0000:82:02.1".parse().unwrap())
+        let facts = PciFacts::read(&root, "0000:82:02.1".parse().unwrap(), &Topology::default())
             .unwrap()
             .unwrap();
         assert!(facts.is_vfio());
@@ -232,7 +236,7 @@ mod tests {
     fn what_is_not_there_is_none_and_nonsense_is_an_error() {
         let (folder, root) = host();
         assert_eq!(
-            PciFacts::read(&root, "0000:82:02.3".parse().unwrap()).unwrap(),
+            PciFacts::read(&root, "0000:82:02.3".parse().unwrap(), &Topology::default()).unwrap(),
             None
         );
         std::fs::write(
@@ -240,7 +244,9 @@ mod tests {
             "x y z\n",
         )
         .unwrap();
-        assert!(PciFacts::read(&root, "0000:82:02.1".parse().unwrap()).is_err());
+        assert!(
+            PciFacts::read(&root, "0000:82:02.1".parse().unwrap(), &Topology::default()).is_err()
+        );
     }
 
     #[test]

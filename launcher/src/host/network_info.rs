@@ -1,6 +1,6 @@
 //! `/etc/podinfo/network-info`: what Multus gave each network, as KubeVirt's controller passes it on (facts 7.9).
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::machine::pci::PciAddress;
 
@@ -8,7 +8,7 @@ use crate::machine::pci::PciAddress;
 pub const LONGEST: usize = 1 << 20;
 
 /// What one network got.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkDevice {
     /// `spec.networks[].name`.
     pub network: String,

@@ -19,7 +19,7 @@ pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Why the file says nothing.
 #[derive(Debug, thiserror::Error)]
-pub enum AwaitError {
+pub enum PodinfoError {
     /// It cannot be read.
     #[error(transparent)]
     Read(#[from] FactError),
@@ -47,16 +47,16 @@ pub enum AwaitError {
 ///
 /// # Errors
 ///
-/// [`AwaitError`].
+/// [`PodinfoError`].
 pub async fn network_info(
     root: &HostRoot,
     deadline: Duration,
-) -> Result<Option<Vec<NetworkDevice>>, AwaitError> {
+) -> Result<Option<Vec<NetworkDevice>>, PodinfoError> {
     let directory = root.etc("podinfo");
     if !directory.is_dir() {
         return Ok(None);
     }
-    let unwatched = |source| AwaitError::Watch {
+    let unwatched = |source| PodinfoError::Watch {
         path: directory.clone(),
         source,
     };
@@ -90,10 +90,10 @@ pub async fn network_info(
         .unwrap_or(Ok(None))
 }
 
-fn read(root: &HostRoot) -> Result<Option<Vec<NetworkDevice>>, AwaitError> {
+pub(super) fn read(root: &HostRoot) -> Result<Option<Vec<NetworkDevice>>, PodinfoError> {
     let path = root.etc("podinfo/network-info");
     let text = file::read(&path, network_info::LONGEST)?.unwrap_or_default();
-    network_info::parse(&text).map_err(|source| AwaitError::Malformed { path, source })
+    network_info::parse(&text).map_err(|source| PodinfoError::Malformed { path, source })
 }
 
 #[cfg(test)]

@@ -1,0 +1,58 @@
+//! Host devices, asked for once before QEMU asks: its own words for a refusal name neither the device nor the remedy.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use hugepages::Bytes;
+use numa::HostRoot;
+
+use crate::passthrough::plan::{Passed, PassthroughPlan};
+use crate::passthrough::vfio::{self, GroupError};
+
+/// A device that the guest cannot get.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// vfio refuses its group.
+    #[error("{path}: `{device}` cannot be given to the guest: {source}; {}", source.hint())]
+    Group {
+        /// JSON path of the VMI's field.
+        path: String,
+        /// The device on the host.
+        device: String,
+        /// What stands in the way.
+        source: GroupError,
+    },
+    /// The limit on locked memory stays as it is.
+    #[error("QEMU's limit on locked memory cannot be raised to `{needed}`")]
+    Memlock {
+        /// What is needed.
+        needed: Bytes,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Each IOMMU group once, with the first device in it; then the limit on locked memory, which QEMU inherits from PID 1.
+pub fn prepare(plan: &PassthroughPlan, root: &HostRoot) -> Result<(), DeviceError> {
+    let mut asked = BTreeSet::new();
+    for device in &plan.devices {
+        if let Some(group) = device.group.filter(|group| asked.insert(*group)) {
+            vfio::probe_group(root, group).map_err(|source| refused(device, source))?;
+        }
+    }
+    match plan.memlock {
+        None => Ok(()),
+        Some(needed) => {
+            vfio::raise_memlock(1, needed).map_err(|source| DeviceError::Memlock { needed, source })
+        }
+    }
+}
+
+fn refused(device: &Passed, source: GroupError) -> DeviceError {
+    DeviceError::Group {
+        path: device.path.clone(),
+        device: device.device.to_string(),
+        source,
+    }
+}

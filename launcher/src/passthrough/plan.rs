@@ -1,0 +1,137 @@
+//! What will be passed through, as data.
+
+use hugepages::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::assign::{Sources, assign};
+use super::memlock::{self, Memlock};
+use super::{Assigned, Host, preflight};
+use crate::host::HostFacts;
+use crate::host::pci::PciFacts;
+use crate::placement::devices::DeviceFacts;
+use crate::refusal::{Notice, Violation};
+use crate::spec::Spec;
+use crate::spec::cpu::CpuModel;
+use crate::spec::host_device::HostDevice;
+
+/// A guest's physical addresses where its CPU model does not take the host's (QEMU's `phys-bits`).
+const USUAL_ADDRESS_BITS: u32 = 40;
+
+/// The VM's devices of the host.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PassthroughPlan {
+    /// In the VMI's order: interfaces, GPUs, host devices.
+    pub devices: Vec<Passed>,
+    /// `RLIMIT_MEMLOCK` that QEMU gets, in bytes; none: it is enough as it is.
+    pub memlock: Option<Bytes>,
+}
+
+/// One device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Passed {
+    /// The VMI's name for it.
+    pub name: String,
+    /// JSON path of the entry.
+    pub path: String,
+    /// QEMU's id for it.
+    pub id: String,
+    /// What it is on the host.
+    pub device: Host,
+    /// IOMMU group that QEMU opens with it.
+    pub group: Option<u32>,
+    /// Host node, where known.
+    pub host_node: Option<u32>,
+    /// What said that it is this one.
+    pub source: String,
+}
+
+/// The devices of `spec`, as far as sysfs shows that they can be had.
+///
+/// # Errors
+/// Everything in the way: which device is meant, its driver, its group, its regions, locked memory.
+pub fn plan(
+    spec: &Spec,
+    facts: &HostFacts,
+) -> Result<(PassthroughPlan, Vec<Notice>), Vec<Violation>> {
+    let sources = Sources {
+        network_info: facts.network_info.as_deref(),
+        environment: &facts.environment,
+    };
+    let assigned = assign(&spec.host_devices, sources)?;
+    let mut plan = PassthroughPlan::default();
+    let (mut violations, mut notices) = (Vec::new(), Vec::new());
+    for (wanted, assigned) in spec.host_devices.iter().zip(&assigned) {
+        let found = match assigned.device {
+            Host::Pci(address) => facts.pci.get(&address),
+            Host::Mdev(_) => None,
+        };
+        violations.extend(preflight::check(assigned, found));
+        if let Some(found) = found {
+            let bits = address_bits(spec, facts);
+            violations.extend(preflight::fits_address_width(
+                assigned,
+                found,
+                spec.memory.guest,
+                bits,
+            ));
+            notices.extend(preflight::notices(assigned, found));
+        }
+        plan.devices.push(passed(wanted, assigned, found));
+    }
+    let limits = facts.memlock;
+    if let Some(first) = plan.devices.first() {
+        let memlock = memlock::decide(
+            spec.memory.guest,
+            limits.soft,
+            limits.hard,
+            limits.may_raise,
+        );
+        violations.extend(preflight::memlock(&first.path, memlock));
+        if let Memlock::Raise(needed) = memlock {
+            plan.memlock = Some(needed);
+        }
+    }
+    if violations.is_empty() {
+        Ok((plan, notices))
+    } else {
+        Err(violations)
+    }
+}
+
+fn passed(wanted: &HostDevice, assigned: &Assigned, found: Option<&PciFacts>) -> Passed {
+    Passed {
+        name: wanted.name.clone(),
+        path: wanted.path.clone(),
+        id: wanted.id(),
+        device: assigned.device,
+        group: found
+            .and_then(|found| found.group.as_ref())
+            .map(|group| group.id),
+        host_node: found.and_then(|found| found.node).map(|node| node.0),
+        source: assigned.source.clone(),
+    }
+}
+
+fn address_bits(spec: &Spec, facts: &HostFacts) -> u32 {
+    match spec.cpu.model {
+        CpuModel::HostModel | CpuModel::HostPassthrough => {
+            facts.cpu.address_bits.unwrap_or(USUAL_ADDRESS_BITS)
+        }
+        CpuModel::Named(_) => USUAL_ADDRESS_BITS,
+    }
+}
+
+impl PassthroughPlan {
+    /// What placement is to be near to.
+    pub fn near(&self) -> Vec<DeviceFacts> {
+        let near = self.devices.iter().map(|device| DeviceFacts {
+            name: device.name.clone(),
+            path: device.path.clone(),
+            address: device.device.to_string(),
+            node: device.host_node.map(numa::NodeId),
+        });
+        near.collect()
+    }
+}
