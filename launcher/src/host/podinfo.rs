@@ -53,7 +53,8 @@ pub async fn network_info(
     deadline: Duration,
 ) -> Result<Option<Vec<NetworkDevice>>, PodinfoError> {
     let directory = root.etc("podinfo");
-    if !directory.is_dir() {
+    // The kubelet makes volumes before it starts the container: a file that is not there does not come.
+    if !root.etc("podinfo/network-info").exists() {
         return Ok(None);
     }
     let unwatched = |source| PodinfoError::Watch {
@@ -80,6 +81,10 @@ pub async fn network_info(
             if let Some(devices) = read(root)? {
                 return Ok(Some(devices));
             }
+            tracing::info!(
+                event = "network-info-awaited",
+                "devices: waiting for KubeVirt's controller to write `{directory}/network-info`"
+            );
             let mut ready = changes.ready().await.map_err(unwatched)?;
             while watch.read_events().is_ok() {}
             ready.clear_ready();
@@ -150,6 +155,9 @@ mod tests {
         );
         let empty = tempfile::tempdir().unwrap();
         let root = HostRoot::new(Utf8PathBuf::from_path_buf(empty.path().to_owned()).unwrap());
+        assert_eq!(network_info(&root, LONG).await.unwrap(), None);
+        // A volume with other files of KubeVirt's.
+        std::fs::create_dir_all(empty.path().join("etc/podinfo")).unwrap();
         assert_eq!(network_info(&root, LONG).await.unwrap(), None);
     }
 

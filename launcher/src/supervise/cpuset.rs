@@ -9,6 +9,7 @@ use camino::Utf8PathBuf;
 use numa::{Cgroup, ControlFile, CpuSet, FactError, HostRoot};
 use qmp::Session;
 
+use super::late_threads::Looks;
 use super::logs;
 use crate::apply::records;
 use crate::apply::threads;
@@ -39,22 +40,30 @@ pub enum CpusetError {
     Verify(#[from] VerifyError),
 }
 
-/// Keeps the VM's threads in place for as long as it runs; ends where nothing can be watched.
+/// Keeps the VM's threads in place for as long as it runs, those that come late too.
 pub async fn keep(plan: &LaunchPlan, qemu: i32, session: &Session) -> Result<(), CpusetError> {
+    let mut late = Looks::new(session.events());
     let cgroup = Cgroup::read(&HostRoot::default())?;
-    let Some(watch) = watch(&cgroup)? else {
-        return Ok(());
-    };
+    let watch = watch(&cgroup)?;
     let identity = &Identity::ask(session, &plan.placement).await?;
     // The plan was made before we watched: what changed in between is looked at first.
-    let mut known = allowed(&cgroup).unwrap_or_default();
     let planned = planned(&plan.placement);
+    let mut known = match &watch {
+        Some(_) => allowed(&cgroup).unwrap_or_default(),
+        None => planned.clone(),
+    };
     let mut changed = !planned.is_subset(&known);
     loop {
         if changed {
             replace(plan, qemu, identity, &known);
         }
-        logs::changed(&watch).await?;
+        tokio::select! {
+            written = written(watch.as_ref()) => written?,
+            () = late.next() => {
+                changed = strayed(plan, qemu, identity, &known);
+                continue;
+            }
+        }
         match allowed(&cgroup) {
             Ok(now) => {
                 // The same again tells that somebody wrote, and the kernel may have moved threads.
@@ -88,6 +97,33 @@ fn watch(cgroup: &Cgroup) -> io::Result<Option<Readable>> {
         return Ok(None);
     }
     logs::watch(&files).map(Some)
+}
+
+/// Until somebody wrote to a list; for ever where there is none.
+async fn written(watch: Option<&Readable>) -> io::Result<()> {
+    match watch {
+        Some(watch) => logs::changed(watch).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether a thread of QEMU's is elsewhere, as one that came late is.
+fn strayed(plan: &LaunchPlan, qemu: i32, identity: &Identity, allowed: &CpuSet) -> bool {
+    let (placement, _) = moved(&plan.placement, allowed);
+    // QEMU may be on its way out, which others will tell.
+    let Ok(report) = observe(&HostRoot::default(), qemu, identity, &placement) else {
+        return false;
+    };
+    let strays: Vec<_> = report.threads.iter().filter(|thread| !thread.ok).collect();
+    for thread in &strays {
+        tracing::info!(
+            event = "thread-strayed",
+            "placement: thread `{}` appeared on `{}`",
+            thread.name,
+            thread.actual
+        );
+    }
+    !strays.is_empty()
 }
 
 /// By the cpuset alone: the scheduler's list of this thread is the emulator's.

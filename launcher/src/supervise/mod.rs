@@ -13,6 +13,7 @@ pub mod desk;
 pub mod driver;
 pub mod journal;
 pub mod kept;
+pub mod late_threads;
 pub mod logs;
 pub mod metrics;
 pub mod outcome;

@@ -7,14 +7,21 @@ use tests::node::Case;
 mod facts;
 mod masquerade;
 mod passthrough;
+mod placed;
 mod pods;
 mod shapes;
+mod sriov;
+mod sriov_refused;
+mod third_vmi;
 
 /// In the order in which they run.
 const CASES: &[&[Case]] = &[
     facts::CASES,
     pods::CASES,
     passthrough::CASES,
+    sriov::CASES,
+    sriov_refused::CASES,
+    placed::CASES,
     masquerade::CASES,
     shapes::CASES,
 ];

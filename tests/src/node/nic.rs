@@ -1,12 +1,13 @@
 //! VFs as the SR-IOV operator, CNI and device plugin handle them, and what is on the other end of the wire.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use camino::Utf8PathBuf;
 
 use super::kernel::{read, write};
 use crate::namespace;
+use crate::process::Started;
 
 const DEVICES: &str = "/sys/bus/pci/devices";
 
@@ -157,6 +158,27 @@ pub fn clear_wire() -> Result<()> {
 /// Pings from the far end.
 pub fn ping_from_wire(address: &str) -> Result<()> {
     on_wire("busybox", &["ping", "-c", "3", "-W", "5", address])
+}
+
+/// A server at the far end of the wire that says `word` to whoever connects, until it is dropped.
+pub fn serve_on_wire(port: u16, word: &str) -> Result<Started> {
+    let mut command = Command::new("ip");
+    command
+        .args(["netns", "exec", "wire", "busybox", "nc", "-ll", "-p"])
+        .args([&port.to_string(), "-e", "/bin/echo", word]);
+    Started::start_shown(command.stdin(Stdio::null()), super::log)
+}
+
+/// Connects from the far end of the wire to a demo guest, says `word` and returns the guest's answer.
+pub fn reach_from_wire(address: &str, port: u16, word: &str) -> Result<String> {
+    let script = format!("echo {word} | busybox nc -w 20 {address} {port}");
+    wire_output("sh", &["-c", &script])
+}
+
+/// The MAC address that somebody in a VLAN of the wire answered with.
+pub fn seen_on_wire(vlan: u16, address: &str) -> Result<String> {
+    let link = format!("wire0.{vlan}");
+    wire_output("ip", &["neighbor", "show", address, "dev", &link])
 }
 
 /// Runs a program at the far end of the wire.

@@ -1,6 +1,6 @@
 //! A pod on the node, made by `tests/node/pod`.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -10,8 +10,11 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::kernel;
-use crate::process::Started;
+use crate::process::{Started, Stream};
 use crate::{binary, guest, project};
+
+/// A plan is made in a second on real hardware.
+const PLANNED: Duration = Duration::from_secs(60);
 
 /// What a pod is to be.
 #[derive(Debug)]
@@ -57,12 +60,31 @@ impl Pod {
     }
 
     /// Starts the product with a VMI; the demo guest built from the node's kernel is its kernel-boot container.
-    pub fn run(mut self, vmi: &Value) -> Result<Running> {
-        let file = Utf8PathBuf::from(format!("/tmp/{}.json", self.name));
-        std::fs::write(&file, serde_json::to_string_pretty(vmi)?)?;
+    pub fn run(self, vmi: &Value) -> Result<Running> {
+        self.run_text(&serde_json::to_string_pretty(vmi)?)
+    }
+
+    /// The same with a VMI as people write it.
+    pub fn run_text(self, vmi: &str) -> Result<Running> {
+        self.launcher("run", vmi)
+    }
+
+    /// What `virt-launcher plan` says of a VMI in this pod: exit code and JSON.
+    pub fn plan_text(self, vmi: &str) -> Result<(i32, Value)> {
+        let mut pod = self.arguments(["--output", "json"]).launcher("plan", vmi)?;
+        let code = pod.code(PLANNED)?;
+        let said: Vec<&str> = pod.started.said(Stream::Out).collect();
+        let told = serde_json::from_str(&said.join("\n"))
+            .with_context(|| pod.started.seen().join("\n"))?;
+        Ok((code, told))
+    }
+
+    fn launcher(mut self, command: &str, vmi: &str) -> Result<Running> {
+        let file = Utf8PathBuf::from(format!("/tmp/{}.vmi", self.name));
+        std::fs::write(&file, vmi)?;
         let boot = guest::generic_boot_dir();
         let mut args = vec![
-            "run",
+            command,
             "--vmi",
             file.as_str(),
             "--kernel-boot-dir",
@@ -100,6 +122,34 @@ impl Running {
         self.find("a QEMU", |task| {
             Ok(kernel::status(task, "Name")?.starts_with("qemu-system"))
         })
+    }
+
+    /// The guest's serial console from its first line, as KubeVirt's `guest-console-log` container follows it.
+    pub fn console(&self) -> Result<Started> {
+        let private = format!("/proc/{}/root/run/kubevirt-private", self.pid1()?);
+        let mut logs = Vec::new();
+        for entry in Utf8Path::new(&private).read_dir_utf8()? {
+            logs.push(entry?.path().join("virt-serial0-log"));
+        }
+        let log = logs.into_iter().find(|log| log.exists());
+        let log = log.with_context(|| format!("no console log below `{private}`"))?;
+        let mut tail = Command::new("tail");
+        tail.args(["--lines=+1", "--follow", log.as_str()]);
+        Started::start_shown(tail.stdin(Stdio::null()), super::log)
+    }
+
+    /// Runs the product once more in the pod, as `kubectl exec` does: its exit code and stdout; stderr is logged.
+    pub fn exec(&self, args: &[&str]) -> Result<(Option<i32>, String)> {
+        let output = Command::new("nsenter")
+            .arg(format!("--target={}", self.pid1()?))
+            .args(["--mount", "--pid", "--ipc", "--uts", "--net", "--cgroup"])
+            .args(["setpriv", "--reuid=107", "--regid=107", "--clear-groups"])
+            .args(["--inh-caps=-all", "--bounding-set=-all", "--"])
+            .arg(binary::beside("virt-launcher")?)
+            .args(args)
+            .output()?;
+        super::log(String::from_utf8_lossy(&output.stderr).trim_end());
+        Ok((output.status.code(), String::from_utf8(output.stdout)?))
     }
 
     fn find(&self, what: &str, is: impl Fn(&str) -> Result<bool>) -> Result<i32> {
