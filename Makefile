@@ -34,7 +34,9 @@ check: # All of `test` but its set-up
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked
 	cargo build --workspace --bins --locked
+	@rm -f target/not-run
 	cargo nextest run --workspace --locked $(if $(CI),--profile ci)
+	@if [ -s target/not-run ]; then echo "NOT RUN, $$(wc -l <target/not-run):"; cat target/not-run; fi
 
 bench: guest ## Measure launch, stop, memory and control beside a bare QEMU, into target/bench
 	cargo build --profile dist --locked --bins -p launcher -p tests

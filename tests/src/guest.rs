@@ -79,6 +79,9 @@ pub fn bare_qemu(kernel_args: &str) -> Command {
             "-initrd".as_ref(),
             guest.join("initramfs.cpio").as_std_path(),
         ])
-        .args(["-append", &format!("console=ttyS0 quiet {kernel_args}")]);
+        .args([
+            "-append",
+            &format!("console=ttyS0 quiet no_timer_check {kernel_args}"),
+        ]);
     qemu
 }

@@ -31,6 +31,32 @@ fn find(name: &str) -> Option<Utf8PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
+/// `make test` could keep this many pages of 1Gi for tests before the build (`tests/setup/with-pages`). Where it could not,
+/// the machine has none to give: then the test is not run, which `make test` counts and tells at its end. Outside of
+/// `make test` they are expected.
+///
+/// # Panics
+/// When the list of tests that were not run cannot be written.
+pub fn pages_of_1gi(pages: u64, test: &str) -> bool {
+    let Ok(held) = std::env::var("TESTS_HELD_1GI") else {
+        return true;
+    };
+    if held.parse().is_ok_and(|held: u64| held >= pages) {
+        return true;
+    }
+    let mut list = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(crate::project().join("target/not-run"))
+        .expect("the list of tests that were not run");
+    std::io::Write::write_all(
+        &mut list,
+        format!("{test}: it needs {pages} pages of 1Gi, the machine gave {held}\n").as_bytes(),
+    )
+    .expect("the list of tests that were not run");
+    false
+}
+
 /// A device node or other file of the machine, such as `/dev/kvm`.
 ///
 /// # Panics
