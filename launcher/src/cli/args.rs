@@ -184,14 +184,11 @@ fn absolute(path: &str) -> Result<Utf8PathBuf, String> {
     Utf8PathBuf::from_path_buf(path).map_err(|_| "the path is no UTF-8".to_owned())
 }
 
-/// Prints a completion script to stdout.
-pub fn completions(shell: clap_complete::Shell) {
-    clap_complete::generate(
-        shell,
-        &mut Cli::command(),
-        "virt-launcher",
-        &mut std::io::stdout(),
-    );
+/// A shell's completion script.
+pub fn completions(shell: clap_complete::Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "virt-launcher", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
 }
 
 impl VmArgs {

@@ -28,8 +28,7 @@ pub fn main(cli: Cli) -> u8 {
         Command::Verify(args) => verify::verify(&args),
         Command::Ctl(args) => ctl::ctl(&args),
         Command::Completions(args) => {
-            args::completions(args.shell);
-            ExitCode::Stopped as u8
+            report::answer(&args::completions(args.shell), ExitCode::Stopped)
         }
     }
 }

@@ -188,7 +188,6 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, std::io::Error> {
 }
 
 /// `plan`.
-#[expect(clippy::print_stdout, reason = "this is the command's answer")]
 pub fn plan(args: &PlanArgs) -> u8 {
     log::start(LogFormat::Text);
     let text = match vmi_source::read(&args.vm) {
@@ -205,18 +204,16 @@ pub fn plan(args: &PlanArgs) -> u8 {
         args.output,
     ) {
         (Ok(plan), LogFormat::Json) => match serde_json::to_string_pretty(&plan) {
-            Ok(json) => println!("{json}"),
-            Err(error) => return report::failure("plan-not-printed", &error, ExitCode::Bug),
+            Ok(json) => report::answer(&(json + "\n"), ExitCode::Stopped),
+            Err(error) => report::failure("plan-not-printed", &error, ExitCode::Bug),
         },
-        (Ok(plan), LogFormat::Text) => print!("{}", crate::plan::text(&plan)),
-        (Err(NoPlan::Refused(refusal)), output) => return report::refused_plan(&refusal, output),
-        (Err(unfit), _) => return unfit.report(),
+        (Ok(plan), LogFormat::Text) => report::answer(&crate::plan::text(&plan), ExitCode::Stopped),
+        (Err(NoPlan::Refused(refusal)), output) => report::refused_plan(&refusal, output),
+        (Err(unfit), _) => unfit.report(),
     }
-    ExitCode::Stopped as u8
 }
 
 /// `host`.
-#[expect(clippy::print_stdout, reason = "this is the command's answer")]
 pub fn host(args: &HostArgs) -> u8 {
     log::start(LogFormat::Text);
     let runtime = match runtime() {
@@ -228,11 +225,10 @@ pub fn host(args: &HostArgs) -> u8 {
         args.output,
     ) {
         (Ok(facts), LogFormat::Json) => match serde_json::to_string_pretty(&facts) {
-            Ok(json) => println!("{json}"),
-            Err(error) => return report::failure("facts-not-printed", &error, ExitCode::Bug),
+            Ok(json) => report::answer(&(json + "\n"), ExitCode::Stopped),
+            Err(error) => report::failure("facts-not-printed", &error, ExitCode::Bug),
         },
-        (Ok(facts), LogFormat::Text) => print!("{}", host::text(&facts)),
-        (Err(unfit), _) => return NoPlan::Unfit(unfit).report(),
+        (Ok(facts), LogFormat::Text) => report::answer(&host::text(&facts), ExitCode::Stopped),
+        (Err(unfit), _) => NoPlan::Unfit(unfit).report(),
     }
-    ExitCode::Stopped as u8
 }

@@ -1,6 +1,7 @@
 //! Failures, as people and machines are told them.
 
 use std::error::Error;
+use std::io::{self, Write};
 
 use serde_json::json;
 
@@ -62,13 +63,47 @@ pub fn notices(notices: &[Notice]) {
 }
 
 /// A refusal on stdout, in the shape that `plan` documents.
-#[expect(clippy::print_stdout, reason = "this is the command's answer")]
 pub fn refused_plan(refused: &Refusal, output: LogFormat) -> u8 {
     match output {
-        LogFormat::Text => {
-            refusal(refused);
+        LogFormat::Text => refusal(refused),
+        LogFormat::Json => {
+            let text = format!("{:#}\n", json!({"violations": refused.violations}));
+            answer(&text, ExitCode::Refused)
         }
-        LogFormat::Json => println!("{:#}", json!({"violations": refused.violations})),
     }
-    ExitCode::Refused as u8
+}
+
+/// Prints a command's answer; the answer to it is the exit code.
+pub fn answer(text: &str, code: ExitCode) -> u8 {
+    match printed(text, &mut io::stdout().lock()) {
+        Ok(()) => code as u8,
+        Err(error) => failure("answer-not-printed", &error, ExitCode::Bug),
+    }
+}
+
+/// A reader that went away, as `head` does, has read enough: that is no failure.
+fn printed(text: &str, out: &mut impl Write) -> io::Result<()> {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_reader_that_left_has_read_enough() {
+        let (reader, mut writer) = io::pipe().expect("a pipe");
+        drop(reader);
+        printed("answer", &mut writer).expect("nobody wants it");
+        let mut full = std::fs::File::options();
+        let mut full = full.write(true).open(numa::HostRoot::default().dev("full"));
+        let error = printed("answer", full.as_mut().expect("it is everywhere"));
+        assert_eq!(
+            error.expect_err("no space").kind(),
+            io::ErrorKind::StorageFull
+        );
+    }
 }

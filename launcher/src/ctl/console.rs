@@ -34,7 +34,7 @@ pub(super) async fn console(desk: &Desk, read_only: bool) -> Result<(), CtlError
     };
     tokio::select! {
         shown = show => shown.map_err(CtlError::Console),
-        _ = desk.session.closed() => console::finish(&mut follower).map_err(CtlError::Console),
+        _ = desk.session.closed() => console::write_rest(&mut follower, &mut std::io::stdout()).map_err(CtlError::Console),
     }
 }
 

@@ -5,9 +5,11 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -99,9 +101,47 @@ pub async fn copy(follower: &mut Follower) -> io::Error {
     }
 }
 
-/// Copies what is left, once the guest is gone.
-pub fn finish(follower: &mut Follower) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+/// How long the reader of stdout may take for what is left. A pipe that nobody reads must not keep the run from ending.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Shows what is left, once the guest is gone and nothing else is left to do: until all is said or `hurry` comes.
+pub async fn show_rest(follower: Follower, hurry: impl Future<Output = ()>) {
+    if !finish(follower, io::stdout(), hurry, PATIENCE).await {
+        tell_it_is_cut();
+    }
+}
+
+/// Told only where telling does not wait: stdout and stderr are often one pipe, which nobody reads now.
+fn tell_it_is_cut() {
+    let stderr = io::stderr();
+    let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    if poll(&mut fds, PollTimeout::ZERO) == Ok(1) {
+        tracing::warn!(
+            event = "console-cut",
+            "console: nobody reads stdout, so the end of it is not shown"
+        );
+    }
+}
+
+/// Copies what is left to `out`, once the guest is gone. False when that took longer than `patience`, or `hurry` came.
+async fn finish(
+    mut follower: Follower,
+    mut out: impl Write + Send + 'static,
+    hurry: impl Future<Output = ()>,
+    patience: Duration,
+) -> bool {
+    // A write cannot be cancelled, so a thread has it, which the program's end does not wait for.
+    let copy = tokio::task::spawn_blocking(move || write_rest(&mut follower, &mut out));
+    tokio::select! {
+        // A reader that went away is no reason to fail the run.
+        _ = copy => true,
+        () = hurry => false,
+        () = tokio::time::sleep(patience) => false,
+    }
+}
+
+/// Copies what is there and was not returned yet to `out`, waiting for whoever reads it.
+pub fn write_rest(follower: &mut Follower, out: &mut impl Write) -> io::Result<()> {
     loop {
         let bytes = follower.available()?;
         if bytes.is_empty() {
@@ -176,5 +216,60 @@ pub async fn attach(follower: &mut Follower, socket: &str) -> io::Result<()> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn console(said: &[u8]) -> (tempfile::TempDir, Follower) {
+        let guard = tempfile::tempdir().expect("a directory");
+        let path = Utf8Path::from_path(guard.path())
+            .expect("UTF-8")
+            .join("log");
+        std::fs::write(&path, said).expect("a file");
+        (guard, Follower::open(&path).expect("a log"))
+    }
+
+    fn in_runtime<F: Future>(run: impl FnOnce() -> F) -> F::Output {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let answer = runtime.block_on(async { run().await });
+        runtime.shutdown_background();
+        answer
+    }
+
+    #[test]
+    fn what_is_left_is_copied_even_of_a_log_that_is_gone() {
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        let whole = in_runtime(|| {
+            let (guard, follower) = console(b"last words");
+            drop(guard);
+            finish(follower, writer, std::future::pending(), Duration::MAX)
+        });
+        assert!(whole);
+        let mut said = String::new();
+        reader.read_to_string(&mut said).expect("readable");
+        assert_eq!(said, "last words");
+    }
+
+    #[test]
+    fn a_reader_that_does_not_read_is_not_waited_for() {
+        // More than a pipe holds.
+        let said = vec![b'x'; 1 << 20];
+        let (_unread, writer) = io::pipe().expect("a pipe");
+        assert!(!in_runtime(|| {
+            let (_guard, follower) = console(&said);
+            finish(follower, writer, std::future::ready(()), Duration::MAX)
+        }));
+        let (_unread, writer) = io::pipe().expect("a pipe");
+        assert!(!in_runtime(|| {
+            let (_guard, follower) = console(&said);
+            let patience = Duration::from_millis(10);
+            finish(follower, writer, std::future::pending(), patience)
+        }));
     }
 }

@@ -21,3 +21,4 @@ pub mod pod_init;
 pub mod pools;
 pub mod run_dir;
 mod signals;
+mod turn;

@@ -19,6 +19,7 @@ use super::pod_init::PodInit;
 use super::pools::{self, PoolsError};
 use super::run_dir::{Exclusive, RunDir, RunDirError};
 use super::signals::Signals;
+use super::turn;
 use crate::monitor::pidfd::pidfd_signal;
 use crate::net::address;
 use crate::net::error::NetError;
@@ -27,7 +28,7 @@ use crate::net::veth::{self, NetNs, PodNic};
 use crate::net::wire::{self, Wire};
 use crate::readable::Readable;
 use crate::spec::Spec;
-use crate::supervise::outcome::ExitCode;
+use crate::supervise::outcome::{ExitCode, Outcome};
 
 /// What most pod networks have.
 const POD_MTU: u32 = 1500;
@@ -119,7 +120,14 @@ async fn run_pod(local: &LocalRun<'_>) -> Result<u8, LocalError> {
 
 async fn run_in_pod(local: &LocalRun<'_>, signals: &mut Signals) -> Result<u8, LocalError> {
     let started = std::time::Instant::now();
-    let (run_dir, pod) = make_pod(local).await?;
+    let Some(exclusive) = turn::wait(signals.next()).await? else {
+        tracing::warn!(
+            event = "cancelled",
+            "a signal came before the guest had started"
+        );
+        return Ok(Outcome::Cancelled.exit_code() as u8);
+    };
+    let (run_dir, pod) = make_pod(local, exclusive).await?;
     let host_links = pod.host_links();
     tracing::info!(
         event = "pod-made",
@@ -130,9 +138,13 @@ async fn run_in_pod(local: &LocalRun<'_>, signals: &mut Signals) -> Result<u8, L
         pod.nic.host.addr()
     );
     networks::tell(&local.networks, &pod.wires);
-    let code = follow(local, &run_dir, &pod, signals).await;
+    let followed = follow(local, &run_dir, &pod, signals).await;
     clean_up(run_dir, &host_links).await;
-    code
+    let (code, follower) = followed?;
+    if let Some(follower) = follower {
+        console::show_rest(follower, signals.next()).await;
+    }
+    Ok(code)
 }
 
 struct Pod {
@@ -151,8 +163,7 @@ impl Pod {
 }
 
 /// Everything under the lock that keeps runs from choosing one address twice.
-async fn make_pod(local: &LocalRun<'_>) -> Result<(RunDir, Pod), LocalError> {
-    let exclusive = Exclusive::take()?;
+async fn make_pod(local: &LocalRun<'_>, exclusive: Exclusive) -> Result<(RunDir, Pod), LocalError> {
     let (removed, left) = exclusive.remove_leftovers()?;
     report(Err(left));
     for id in removed {
@@ -289,13 +300,13 @@ fn with_signals_blocked<T>(act: impl FnOnce() -> T) -> T {
     answer
 }
 
-/// Until the pod's PID 1 ends.
+/// Until the pod's PID 1 ends. Beside its exit code stands what has to be shown of the console yet.
 async fn follow(
     local: &LocalRun<'_>,
     run_dir: &RunDir,
     pod: &Pod,
     signals: &mut Signals,
-) -> Result<u8, LocalError> {
+) -> Result<(u8, Option<Follower>), LocalError> {
     let ended = pod
         .process
         .pidfd
@@ -335,14 +346,11 @@ async fn follow(
             }
         }
     }
-    if let Some(follower) = follower.as_mut() {
-        // A reader of our stdout that went away is no reason to fail the run.
-        let _closed = console::finish(follower);
-    }
-    match waitpid(pod.process.pid, None) {
-        Ok(WaitStatus::Exited(_, code)) => Ok(u8::try_from(code).unwrap_or(u8::MAX)),
-        _ => Ok(ExitCode::ControlLost as u8),
-    }
+    let code = match waitpid(pod.process.pid, None) {
+        Ok(WaitStatus::Exited(_, code)) => u8::try_from(code).unwrap_or(u8::MAX),
+        _ => ExitCode::ControlLost as u8,
+    };
+    Ok((code, follower))
 }
 
 async fn show(follower: Option<&mut Follower>) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -105,9 +106,6 @@ impl Reader<'_> {
         let file = open(&at, 0).ok()?;
         let metadata = file.metadata().ok()?;
         let block = metadata.file_type().is_block_device();
-        if !block && !metadata.is_file() {
-            return None;
-        }
         let machine = self.root.is_machine();
         let size = length(&file).ok()?;
         // `st_blocks` counts 512 bytes each (stat(2)).
@@ -161,12 +159,30 @@ impl Reader<'_> {
     }
 }
 
-/// Opens an image for reading. Never waits, as opening a pipe would.
-pub(super) fn open(path: &Utf8Path, flags: libc::c_int) -> io::Result<File> {
+/// Finds a file without opening it (`O_PATH`, open(2)): to open a device may be to start it, as a watchdog is.
+pub(super) fn find(path: &Utf8Path) -> io::Result<File> {
+    File::options()
+        .read(true)
+        .custom_flags(libc::O_PATH)
+        .open(path)
+}
+
+/// Opens for reading what was found, and nothing that has come in its place since. What no image is in is refused
+/// unopened.
+pub(super) fn open_found(found: &File, flags: libc::c_int) -> io::Result<File> {
+    let kind = found.metadata()?.file_type();
+    if !kind.is_file() && !kind.is_block_device() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
     File::options()
         .read(true)
         .custom_flags(libc::O_NONBLOCK | flags)
-        .open(path)
+        .open(format!("/proc/self/fd/{}", found.as_raw_fd()))
+}
+
+/// Opens an image, a regular file or block device, for reading.
+pub(super) fn open(path: &Utf8Path, flags: libc::c_int) -> io::Result<File> {
+    open_found(&find(path)?, flags)
 }
 
 /// Length of a file or block device, in bytes.
@@ -190,7 +206,7 @@ pub(super) fn start(file: &File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What an open file is, in words.
+/// What a file is, in words.
 pub(super) fn kind(file: &File) -> io::Result<&'static str> {
     let kind = file.metadata()?.file_type();
     Ok(if kind.is_file() {

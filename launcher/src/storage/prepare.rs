@@ -328,8 +328,8 @@ fn inspect_layer(disk: &DiskImage, layer: &Layer, made: bool) -> Result<(), Stor
         file: path(),
         source,
     };
-    let file = match facts::open(&layer.path, 0) {
-        Ok(file) => file,
+    let there = match facts::find(&layer.path) {
+        Ok(there) => there,
         // What we make, and what lies in its place, is looked at when it is made.
         Err(_) if made => return Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -337,7 +337,7 @@ fn inspect_layer(disk: &DiskImage, layer: &Layer, made: bool) -> Result<(), Stor
         }
         Err(error) => return Err(unreadable(error)),
     };
-    let found = facts::kind(&file).map_err(unreadable)?;
+    let found = facts::kind(&there).map_err(unreadable)?;
     let wanted = if layer.block {
         "block device"
     } else {
@@ -351,6 +351,11 @@ fn inspect_layer(disk: &DiskImage, layer: &Layer, made: bool) -> Result<(), Stor
             wanted,
         });
     }
+    let file = match facts::open_found(&there, 0) {
+        Ok(file) => file,
+        Err(_) if made => return Ok(()),
+        Err(error) => return Err(unreadable(error)),
+    };
     // A plan does not say whether the guest writes to a disk, so ask only for what every guest needs.
     if lock::in_use(&file, Access::Read).map_err(unreadable)? {
         return Err(StorageError::InUse {

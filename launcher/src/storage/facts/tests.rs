@@ -66,6 +66,17 @@ fn what_is_not_there_or_no_image_is_absent() {
 }
 
 #[test]
+fn a_device_that_is_no_disk_is_never_opened() {
+    let device = HostRoot::default().dev("null");
+    let error = open(&device, 0).expect_err("it is no image");
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    assert_eq!(
+        kind(&find(&device).expect("it is there")).expect("known"),
+        "character device"
+    );
+}
+
+#[test]
 fn a_sparse_file_is_not_preallocated() {
     let (_guard, root) = directory();
     let image = root.join("sparse.img");
