@@ -1,7 +1,7 @@
 # `make run` and `make test` do all the set-up by themselves, each safe to repeat.
 
 .DEFAULT_GOAL := help
-.PHONY: check help setup guest node run test test-node node-shell bench
+.PHONY: check help setup guest node run test test-node node-shell bench fuzz
 
 CARGO_TARGET_DIR ?= target
 RELEASE := $(CARGO_TARGET_DIR)/release
@@ -47,3 +47,10 @@ test-node: node ## The emulated node's cases alone; CASE=WORD: those whose names
 node-shell: node ## A prompt on the emulated node; `exit` ends it, SHAPE=NAME picks another than the default
 	cargo build --workspace --bins --locked
 	cargo test --quiet --locked -p tests --test node -- --shell $(SHAPE)
+
+FUZZ_SECONDS ?= 10
+
+fuzz: ## Fuzz everything that reads what a guest sends, FUZZ_SECONDS each
+	@for target in tests/fuzz/targets/*.rs; do \
+		tests/fuzz/run $$(basename $$target .rs) $(FUZZ_SECONDS) || exit 1; \
+	done

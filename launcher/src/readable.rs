@@ -29,6 +29,11 @@ impl Readable {
     pub async fn ready(&self) -> io::Result<AsyncFdReadyGuard<'_, OwnedFd>> {
         self.file.readable().await
     }
+
+    /// Reads if the file is ready; that it would block makes [`Readable::ready`] wait again.
+    pub fn try_read<T>(&self, read: impl FnOnce(&OwnedFd) -> io::Result<T>) -> io::Result<T> {
+        self.file.try_io(Interest::READABLE, read)
+    }
 }
 
 impl AsFd for Readable {

@@ -1,15 +1,21 @@
 //! Stock DHCP clients against our server, each in a guest's place behind a bridge.
 
 use anyhow::Result;
-use launcher::net::dhcp::{DhcpError, Server};
+use launcher::net::dhcp::Server;
+use launcher::net::service::ServiceError;
 use nix::sched::{CloneFlags, unshare};
 
+#[path = "ipv6_clients.rs"]
+mod ipv6;
 #[path = "dhcp_rig.rs"]
 mod rig;
 #[path = "dhcp_routes.rs"]
 mod routes;
+#[path = "dhcp_served.rs"]
+mod served;
 
-use rig::{Call, Rig, Run, event, ip, plan};
+use rig::{Call, Rig, Run, ip, plan};
+use served::event;
 
 /// 121 as clients print it, where they take the bytes as they come: the default route last.
 const ROUTES_AS_BYTES: &str = "16 10 99 10 0 2 7 0 10 0 2 1";
@@ -334,7 +340,7 @@ fn a_server_needs_its_link_and_knows_its_socket() -> Result<()> {
     assert!(
         matches!(
             missing,
-            DhcpError::Option {
+            ServiceError::Option {
                 option: "SO_BINDTODEVICE",
                 ..
             }
@@ -343,13 +349,16 @@ fn a_server_needs_its_link_and_knows_its_socket() -> Result<()> {
     );
     let stranger = std::net::UdpSocket::bind("127.0.0.1:0")?;
     let refused = Server::from_fd(stranger.into(), plan("k6t-eth0")).expect_err("not ours");
-    assert!(matches!(refused, DhcpError::Foreign { .. }), "{refused:?}");
+    assert!(
+        matches!(refused, ServiceError::Foreign { .. }),
+        "{refused:?}"
+    );
 
     ip("link add k6t-eth0 type bridge")?;
     let fd = Server::bind(&plan("k6t-eth0"))?.into_fd();
     let other_link = Server::from_fd(fd, plan("k6t-net1")).expect_err("bound to another link");
     assert!(
-        matches!(other_link, DhcpError::Foreign { .. }),
+        matches!(other_link, ServiceError::Foreign { .. }),
         "{other_link:?}"
     );
     Ok(())

@@ -4,11 +4,11 @@
 //! resolv.conf, and everything in it dies with its first process, which ends when the test does.
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read};
 use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -19,6 +19,8 @@ use launcher::spec::nic::DhcpOptions;
 use nix::sched::{CloneFlags, setns, unshare};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::served::{Lines, Serving, run, run_a_while};
 
 /// What the client is given: every option that KubeVirt's servers send.
 pub(crate) fn plan(link: &str) -> DhcpPlan {
@@ -54,9 +56,6 @@ pub(crate) fn plan(link: &str) -> DhcpPlan {
         },
     }
 }
-
-/// What a client told its script, or the server its log.
-pub(crate) type Lines<T> = Receiver<T>;
 
 /// The pod's side in this thread's network namespace, and the guest's.
 pub(crate) struct Rig {
@@ -95,7 +94,13 @@ impl Rig {
         ip(&format!(
             "link add {bridge} address 02:00:00:00:00:00 mtu 1450 type bridge"
         ))?;
-        ip(&format!("addr add 10.0.2.1/24 dev {bridge}"))?;
+        for address in [
+            "10.0.2.1/24",
+            "fd10:0:2::1/120 nodad",
+            "fe80::ff:fe00:0/64 nodad",
+        ] {
+            ip(&format!("addr add dev {bridge} {address}"))?;
+        }
         ip(&format!(
             "link add {tap} mtu 1450 type veth peer name {nic} address 02:00:00:00:00:09 netns {}",
             self.guest_pid
@@ -107,35 +112,14 @@ impl Rig {
 
     /// Serves `plan` until what is returned second is dropped; the port is free again then.
     pub(crate) fn serve_a_while(&self, plan: DhcpPlan) -> Result<(Lines<Value>, Serving)> {
-        let server = Server::bind(&plan)?;
-        let (sender, events) = mpsc::channel();
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let thread = std::thread::spawn(move || {
-            logged(sender, async {
-                tokio::select! {
-                    error = server.serve() => panic!("the server ended: {error}"),
-                    _ = stopped => {}
-                }
-            });
-        });
-        let serving = Serving {
-            stop: Some(stop),
-            thread: Some(thread),
-        };
-        Ok((events, serving))
+        Ok(run_a_while(Server::bind(&plan)?.serve()))
     }
 
     /// Serves `plan` from an fd that was bound here, and hands back what the server reports.
     pub(crate) fn serve(&self, plan: DhcpPlan) -> Result<Lines<Value>> {
         let fd = Server::bind(&plan)?.into_fd();
         let server = Server::from_fd(fd, plan)?;
-        let (sender, events) = mpsc::channel();
-        std::thread::spawn(move || {
-            logged(sender, async {
-                panic!("the server ended: {}", server.serve().await);
-            });
-        });
-        Ok(events)
+        Ok(run(server.serve()))
     }
 
     /// A command on the guest's side.
@@ -181,49 +165,29 @@ impl Rig {
         }
     }
 
+    /// Runs `work` on a thread in the guest's network namespace.
+    pub(crate) fn as_guest<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let namespace = fs::File::open(format!("/proc/{}/ns/net", self.guest_pid))?;
+        let guest = std::thread::spawn(move || {
+            setns(namespace, CloneFlags::CLONE_NEWNET)?;
+            work()
+        });
+        guest.join().expect("the guest's thread")
+    }
+
     /// Sends datagrams to the server from the guest's namespace, as fast as it goes. The guest has its lease by then.
     pub(crate) fn flood(&self, datagram: Vec<u8>, count: usize) -> Result<()> {
-        let namespace = fs::File::open(format!("/proc/{}/ns/net", self.guest_pid))?;
-        let flood = std::thread::spawn(move || -> Result<()> {
-            setns(namespace, CloneFlags::CLONE_NEWNET)?;
+        self.as_guest(move || {
             let socket = UdpSocket::bind("10.0.2.2:0")?;
             for _ in 0..count {
                 socket.send_to(&datagram, "10.0.2.1:67")?;
             }
             Ok(())
-        });
-        flood.join().expect("the flood's thread")
+        })
     }
-}
-
-/// A server that stops when this is dropped.
-pub(crate) struct Serving {
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            thread.join().expect("the server's thread");
-        }
-    }
-}
-
-/// Runs a server with its log going to `sender`.
-fn logged(sender: Sender<Value>, server: impl Future<Output = ()>) {
-    let subscriber = tracing_subscriber::fmt()
-        .json()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
-        .with_writer(move || Channel(sender.clone()))
-        .finish();
-    let _log = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime")
-        .block_on(server);
 }
 
 impl Drop for Rig {
@@ -235,7 +199,7 @@ impl Drop for Rig {
 }
 
 /// Long enough for a loaded machine and three tries of a client; only a failing test waits so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One call of a client's script.
 pub(crate) struct Call(Vec<String>);
@@ -259,18 +223,6 @@ impl Call {
             .collect();
         assert_eq!(found, expected, "the client was told {:#?}", self.0);
     }
-}
-
-/// The server's next event of this name.
-pub(crate) fn event(events: &Lines<Value>, name: &str) -> Result<Value> {
-    let mut seen = Vec::new();
-    while let Ok(event) = events.recv_timeout(PATIENCE) {
-        if event["fields"]["event"] == name {
-            return Ok(event["fields"].clone());
-        }
-        seen.push(event["fields"].to_string());
-    }
-    bail!("the server reported no `{name}`, only {seen:?}")
 }
 
 /// Runs to the end, and fails with what was said.
@@ -308,6 +260,7 @@ fn record_calls(dir: &Path) -> Result<Lines<Vec<String>>> {
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 address=${{ip:-$new_ip_address}}
 test -z "$address" || ip addr replace "$address/24" dev "$interface"
+test -z "$new_ip6_address" || ip addr replace "$new_ip6_address/$new_ip6_prefixlen" dev "$interface"
 {{ echo "reason=${{reason:-$1}}"; env | grep -v '^reason='; echo .; }} > '{}'
 "#,
             pipe.display()
@@ -331,9 +284,12 @@ test -z "$address" || ip addr replace "$address/24" dev "$interface"
 }
 
 /// The guest's namespaces, and the pid of their first process. What clients write by themselves is covered by tmpfs.
+///
+/// Nobody else is on the link, so its IPv6 addresses are usable at once; systemd-networkd waits for no udev where /sys is
+/// read-only.
 fn guest() -> Result<(Child, String)> {
     let setup = "
-        mount -t sysfs sysfs /sys
+        mount -t sysfs -o ro sysfs /sys
         for dir in /run /var/lib/dhcp /var/lib/dhcpcd; do
             test ! -d $dir || mount -t tmpfs tmpfs $dir
         done
@@ -341,6 +297,7 @@ fn guest() -> Result<(Child, String)> {
         echo '# the guest has its own' > /mnt/resolv.conf
         mount --bind /mnt/resolv.conf /etc/resolv.conf
         ip link set lo up
+        echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
         echo ready
         read line
     ";
@@ -366,19 +323,4 @@ fn guest() -> Result<(Child, String)> {
     let pid = unshare.id();
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
     Ok((unshare, children.trim().to_owned()))
-}
-
-/// Hands on each JSON line of the log.
-struct Channel(Sender<Value>);
-
-impl Write for Channel {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // Nobody may listen any more: a test ends before its server.
-        let _ = self.0.send(serde_json::from_slice(line)?);
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

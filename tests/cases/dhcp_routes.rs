@@ -9,7 +9,8 @@ use launcher::net::plan::DhcpPlan;
 use tests::need;
 use tests::process::Started;
 
-use super::rig::{Rig, Run, event, ip, plan};
+use super::rig::{Rig, Run, ip, plan};
+use super::served::event;
 
 /// Long enough for a loaded machine; only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -52,7 +52,8 @@ pub struct Pod {
     pub supervisor: Process,
     /// QEMU, or what stands for it.
     pub qemu: Process,
-    namespaces: BTreeMap<&'static str, Utf8PathBuf>,
+    /// Held open: the kernel gives a namespace's number to the next one as soon as nobody has it.
+    namespaces: BTreeMap<&'static str, (Utf8PathBuf, fs::File)>,
 }
 
 impl Pod {
@@ -79,7 +80,8 @@ impl Pod {
             let theirs = namespace(&format!("/proc/{init}/ns/{name}"))?;
             let ours = namespace(&format!("/proc/thread-self/ns/{name}"))?;
             ensure!(theirs != ours, "the pod has no {name} namespace of its own");
-            namespaces.insert(name, theirs);
+            let held = fs::File::open(format!("/proc/{init}/ns/{name}"))?;
+            namespaces.insert(name, (theirs, held));
         }
         Ok(Self {
             init: Process::open(init)?,
@@ -107,8 +109,8 @@ impl Pod {
         Ok(fs::File::open(format!("/proc/{}/ns/net", self.init.pid))?)
     }
 
-    /// Waits until every process has ended, and asks whether anybody is in one of the namespaces.
-    pub fn is_gone(&self, within: Duration) -> Result<()> {
+    /// Waits until every process has ended, and asks whether anybody is in one of the namespaces. Then they go.
+    pub fn is_gone(self, within: Duration) -> Result<()> {
         for process in [&self.init, &self.supervisor, &self.qemu] {
             process.ended(within)?;
         }
@@ -127,7 +129,7 @@ impl Pod {
         let mut left = Vec::new();
         for process in numbers("/proc") {
             for thread in numbers(&format!("/proc/{process}/task")) {
-                for (name, theirs) in &self.namespaces {
+                for (name, (theirs, _)) in &self.namespaces {
                     let path = format!("/proc/{process}/task/{thread}/ns/{name}");
                     // A thread that ended meanwhile is in none.
                     if namespace(&path).is_ok_and(|its| its == *theirs) {

@@ -7,8 +7,8 @@ use super::files::FilesError;
 use super::fill::FillError;
 use super::records::RecordError;
 use super::threads::PlaceError;
-use crate::net::dhcp;
 use crate::net::error::NetError;
+use crate::net::service::ServiceError;
 use crate::privileges::PrivilegeError;
 use crate::storage::PrepareError;
 use crate::supervise::channel::Pid1Error;
@@ -36,9 +36,9 @@ pub enum LaunchError {
     /// The kernel has another network than was planned.
     #[error("the VM's network is not as it was made: {}", .0.iter().map(|one| crate::cli::chain(one)).collect::<Vec<_>>().join("; "))]
     NotAsPlanned(Vec<NetError>),
-    /// The DHCP server.
-    #[error("cannot serve DHCP to the guest")]
-    Dhcp(#[source] dhcp::DhcpError),
+    /// DHCP and its like.
+    #[error("cannot tell the guest its addresses")]
+    Serve(#[source] ServiceError),
     /// The channel to PID 1.
     #[error("cannot ask PID 1 to start QEMU")]
     Pid1(#[from] Pid1Error),
@@ -84,7 +84,7 @@ impl LaunchError {
             Self::Storage(_) | Self::Device(_) | Self::Fill(_) | Self::Placement(_) => {
                 ExitCode::Refused
             }
-            Self::Files(_) | Self::Network(_) | Self::NotAsPlanned(_) | Self::Dhcp(_) => {
+            Self::Files(_) | Self::Network(_) | Self::NotAsPlanned(_) | Self::Serve(_) => {
                 ExitCode::HostUnfit
             }
             Self::NotSpawned { .. } | Self::Monitor(_) | Self::Command { .. } => {

@@ -1,7 +1,6 @@
 //! The steps from a plan to a running guest.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use numa::HostRoot;
@@ -14,16 +13,15 @@ use super::files;
 use super::fill::{Fill, FillError};
 use super::finish::finish;
 use super::progress::watched;
+use super::serve::Servers;
 use super::threads;
 use super::told::{images_made, networks};
-use crate::net::dhcp;
 use crate::net::setup::{self, NetworkUp};
 use crate::plan::LaunchPlan;
 use crate::privileges;
 use crate::qemu;
 use crate::storage::prepare::prepare;
 use crate::supervise::channel::Pid1;
-use crate::supervise::kept;
 
 /// QEMU greets within 50 ms, after the last page that it fills; a machine that swaps takes longer.
 const GREETING: Duration = Duration::from_secs(60);
@@ -35,8 +33,8 @@ pub struct Launched {
     pub session: Session,
     /// Events that must not be missed, from before the guest ran.
     pub events: qmp::Events,
-    /// One server a NIC.
-    pub dhcp: Vec<dhcp::Server>,
+    /// What tells the guest its addresses.
+    pub servers: Servers,
     /// QEMU, in the pod's PID namespace.
     pub qemu: i32,
 }
@@ -133,7 +131,7 @@ impl Launch<'_> {
         network??;
         // QEMU holds them now; until then the taps must not vanish under the bridge.
         drop(taps);
-        let dhcp = self.serve_dhcp(pid1)?;
+        let servers = self.bind_servers(pid1)?;
         tracing::info!(
             event = "network-ready",
             ms = network_ms,
@@ -157,7 +155,7 @@ impl Launch<'_> {
         Ok(Launched {
             session,
             events,
-            dhcp,
+            servers,
             qemu: pid,
         })
     }
@@ -220,16 +218,14 @@ impl Launch<'_> {
         }
     }
 
-    /// The port below 1024 needs a privilege that is about to fall: PID 1 keeps the socket for supervisors to come.
-    fn serve_dhcp(&self, pid1: &Pid1) -> Result<Vec<dhcp::Server>, LaunchError> {
-        let nics = self.plan.network.nics.iter();
-        nics.filter_map(|nic| nic.dhcp.as_ref())
-            .map(|lease| {
-                let server = dhcp::Server::bind(lease).map_err(LaunchError::Dhcp)?;
-                pid1.keep(&kept::dhcp(&lease.link), server.as_fd())?;
-                Ok(server)
-            })
-            .collect()
+    /// Ports below 1024 and raw sockets need privileges that are about to fall: PID 1 keeps the sockets for supervisors to
+    /// come.
+    fn bind_servers(&self, pid1: &Pid1) -> Result<Servers, LaunchError> {
+        let servers = Servers::bind(&self.plan.network).map_err(LaunchError::Serve)?;
+        for (name, socket) in servers.sockets() {
+            pid1.keep(&name, socket)?;
+        }
+        Ok(servers)
     }
 
     /// The guest has not run yet: from here on nothing around it can do more than it can.

@@ -18,5 +18,6 @@ pub mod finish;
 pub mod launch;
 pub mod progress;
 pub mod records;
+pub mod serve;
 pub mod threads;
 mod told;

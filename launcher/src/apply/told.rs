@@ -19,10 +19,15 @@ pub(super) fn networks(plan: &LaunchPlan) -> String {
             .dhcp
             .as_ref()
             .map(|lease| lease.address.addr().to_string());
-        let guest6 = nic.masquerade().and_then(|nat| nat.guest6);
-        let guest = leased
-            .or_else(|| guest6.map(|net| net.addr().to_string()))
-            .unwrap_or_else(|| "no address of ours".to_owned());
+        let ipv6 = nic
+            .ipv6
+            .as_ref()
+            .map(|told| told.address.addr().to_string());
+        let guest: Vec<String> = leased.into_iter().chain(ipv6).collect();
+        let guest = match guest.as_slice() {
+            [] => "no address of ours".to_owned(),
+            addresses => addresses.join(" and "),
+        };
         let whose = if nic.is_ours() {
             ""
         } else {

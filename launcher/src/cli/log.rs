@@ -13,6 +13,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::args::LogFormat;
 use crate::apply::progress::PROGRESS;
+use crate::inspect::escape;
 
 /// Turns logging on. `VIRT_LAUNCHER_LOG` holds a filter such as `debug`; `info` is the default.
 pub fn start(format: LogFormat) {
@@ -24,6 +25,8 @@ pub fn start(format: LogFormat) {
     }
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // Nobody may read stderr any more: that is no reason to end a VM.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     // A second start in one process changes nothing.
     let _already = match format {
@@ -69,9 +72,10 @@ where
             Level::ERROR => out.write_str("error: ")?,
             level => write!(out, "{}: ", level.as_str().to_ascii_lowercase())?,
         }
-        out.write_str(&parts.message)?;
+        // A VMI and a guest have a hand in both.
+        out.write_str(&escape::lines(&parts.message))?;
         if let Some(error) = parts.error {
-            write!(out, ": {error}")?;
+            write!(out, ": {}", escape::lines(&error))?;
         }
         if let Some(ms) = parts.ms {
             write!(out, " ({ms} ms)")?;

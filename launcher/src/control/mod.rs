@@ -90,7 +90,11 @@ pub async fn serve(
                 Err(error) => {
                     // Out of descriptors, most likely: a client that leaves gives one back.
                     tracing::warn!(%error, "cannot accept an inspection client");
+                    let nobody = clients.is_empty();
                     let _ = timeout(policy.patience, clients.join_next()).await;
+                    if nobody {
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
                 }
             },
             Some(_) = clients.join_next() => {}

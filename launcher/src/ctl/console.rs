@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::IsTerminal;
+use std::os::unix::fs::OpenOptionsExt;
 
 use serde_json::Value;
 
@@ -43,6 +44,7 @@ fn lock(socket: &camino::Utf8Path) -> Result<File, CtlError> {
         .create(true)
         .truncate(false)
         .write(true)
+        .custom_flags(libc::O_NOFOLLOW)
         .open(path)
         .map_err(CtlError::Console)?;
     match file.try_lock() {

@@ -7,7 +7,9 @@ mod console;
 mod error;
 mod wait;
 
+use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 use base64::Engine;
@@ -20,7 +22,7 @@ pub use args::{CtlArgs, Operation};
 pub use error::CtlError;
 
 use crate::control::{ALLOW_WRITE, PREFIX, STATUS_EVENTS};
-use crate::inspect::{Search, find};
+use crate::inspect::{Search, escape, find};
 
 /// The supervisor greets at once.
 const GREETING: Duration = Duration::from_secs(10);
@@ -129,15 +131,32 @@ impl Desk {
 }
 
 fn print(out: &mut dyn Write, value: &Value) -> Result<(), CtlError> {
-    writeln!(out, "{value:#}").map_err(CtlError::Output)
+    // A guest has a hand in much of it.
+    writeln!(out, "{}", escape::json(&format!("{value:#}"))).map_err(CtlError::Output)
+}
+
+/// QEMU's user may write to that directory: what it points elsewhere is not followed.
+fn copy(from: &Utf8Path, name: &str, to: &Utf8Path) -> std::io::Result<u64> {
+    if Utf8Path::new(name).components().count() != 1 || Utf8Path::new(name).file_name().is_none() {
+        return Err(std::io::Error::other(
+            "the answer names no file of the VM's directory",
+        ));
+    }
+    let mut from = File::options()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(from)?;
+    if !from.metadata()?.is_file() {
+        return Err(std::io::Error::other("it is no regular file"));
+    }
+    std::io::copy(&mut from, &mut File::create(to)?)
 }
 
 /// The supervisor leaves a picture beside its sockets; it is taken from there, so that the pod need not see our files.
 fn copied(desk: &Desk, answer: &Value, file: &Utf8Path) -> Result<Value, CtlError> {
-    let from = desk
-        .directory
-        .join(answer["file"].as_str().unwrap_or_default());
-    let bytes = std::fs::copy(&from, file).map_err(|source| CtlError::Copy {
+    let name = answer["file"].as_str().unwrap_or_default();
+    let from = desk.directory.join(name);
+    let bytes = copy(&from, name, file).map_err(|source| CtlError::Copy {
         from,
         to: file.to_owned(),
         source,

@@ -67,6 +67,8 @@ pub struct HostFacts {
     pub vhost_net: bool,
     /// `/dev/net/tun` exists.
     pub tun: bool,
+    /// This process may open raw sockets. A tree that does not tell stands for one that may.
+    pub net_raw: bool,
     /// The pod's host name.
     pub hostname: String,
     /// `/etc/resolv.conf`.

@@ -85,6 +85,7 @@ impl HostFacts {
             kvm: root.dev("kvm").exists(),
             vhost_net: root.dev("vhost-net").exists(),
             tun: root.dev("net/tun").exists(),
+            net_raw: rights::net_raw(root)?,
             hostname: hostname(root)?,
             resolver: resolver::read(root)?,
             vif_caches: vif_cache::read(root, &links)?,

@@ -14,7 +14,7 @@ fn is_harmful(letter: char) -> bool {
 }
 
 /// One line of plain text: harmful characters become `\n`, `\x1b`, `\u{202e}`.
-pub(super) fn text(raw: &str) -> String {
+pub fn text(raw: &str) -> String {
     let mut safe = String::with_capacity(raw.len());
     for letter in raw.chars() {
         match letter {
@@ -29,9 +29,15 @@ pub(super) fn text(raw: &str) -> String {
     safe
 }
 
+/// Lines of plain text, each made harmless by itself.
+pub fn lines(raw: &str) -> String {
+    let lines: Vec<String> = raw.split('\n').map(text).collect();
+    lines.join("\n")
+}
+
 /// JSON text that stays the same JSON: what serde leaves raw becomes `\u009b`. Harmful characters can only
 /// be inside its strings, but for the line ends between its lines.
-pub(super) fn json(raw: &str) -> String {
+pub fn json(raw: &str) -> String {
     let mut safe = String::with_capacity(raw.len());
     for letter in raw.chars() {
         if letter == '\n' || !is_harmful(letter) {

@@ -7,7 +7,7 @@
 pub mod args;
 mod ask;
 mod error;
-mod escape;
+pub mod escape;
 mod events;
 mod exec;
 mod find;

@@ -22,6 +22,7 @@ use super::signals::Signals;
 use crate::monitor::pidfd::pidfd_signal;
 use crate::net::address;
 use crate::net::error::NetError;
+use crate::net::sysctl::has_ipv6;
 use crate::net::veth::{self, NetNs, PodNic};
 use crate::net::wire::{self, Wire};
 use crate::readable::Readable;
@@ -177,7 +178,7 @@ async fn start_pod(local: &LocalRun<'_>, run_dir: &RunDir) -> Result<Pod, LocalE
         .await
         .map_err(LocalError::Nic)?;
     let block = address::choose(&links, &[]).map_err(LocalError::Nic)?;
-    let nic = PodNic::new(block, POD_MTU);
+    let nic = PodNic::new(block, POD_MTU, has_ipv6(&numa::HostRoot::default()));
     let wires = networks::wires(&local.networks, block);
     let vmi = inherited_memfd(local.vmi)?;
     let (from_outer, to_pod) =

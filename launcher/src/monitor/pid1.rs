@@ -9,11 +9,11 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::channel::Packet;
 use super::guest::Guest;
+use super::pidfd::reap_one;
 use super::protocol::{Ask, ExitStatus, Hello, Tell, VERSION};
 use super::restart::{Deaths, Restart};
 use super::supervisor::Supervisor;
@@ -25,6 +25,8 @@ pub const CHANNEL_FD: i32 = 3;
 
 /// How long a supervisor has to tell the end of a QEMU that is gone.
 const LAST_WORD: Duration = Duration::from_secs(10);
+/// The same where PID 1 had to end QEMU: the kubelet kills the pod 15 s after the guest's own time (facts 2.6).
+const LAST_WORD_OVERDUE: Duration = Duration::from_secs(2);
 /// How long a supervisor that was told to end has where there is no QEMU.
 const END_WITHOUT_QEMU: Duration = Duration::from_secs(10);
 
@@ -285,15 +287,10 @@ impl Pid1 {
     /// Takes every child that has ended, ours or an orphan's.
     fn reap(&mut self) {
         loop {
-            let (pid, status) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, ExitStatus::Code(code)),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => {
-                    (pid, ExitStatus::Signal(signal as i32))
-                }
-                Ok(WaitStatus::StillAlive) | Err(_) => return,
-                Ok(_) => continue,
-            };
-            self.ended(pid, status);
+            match reap_one() {
+                Some((pid, status)) => self.ended(pid, status),
+                None => return,
+            }
         }
     }
 
@@ -367,7 +364,13 @@ impl Pid1 {
     fn silence_ends(&self) -> Option<Instant> {
         let supervisor = self.supervisor.as_ref().filter(|one| !one.is_closed())?;
         match &self.guest {
-            Some(guest) => Some(guest.gone_since()?.max(supervisor.started) + LAST_WORD),
+            Some(guest) => {
+                let patience = match guest.was_overdue() {
+                    true => LAST_WORD_OVERDUE,
+                    false => LAST_WORD,
+                };
+                Some(guest.gone_since()?.max(supervisor.started) + patience)
+            }
             None => Some(self.ending.first? + END_WITHOUT_QEMU),
         }
     }

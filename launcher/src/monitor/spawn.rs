@@ -14,6 +14,7 @@ use command_fds::{CommandFdExt, FdMapping, FdMappingCollision};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, getpid, getppid, setsid};
 use numa::CpuSet;
 
@@ -141,6 +142,8 @@ fn prepare_child(parent: Pid, affinity: Option<&CpuSet>, memlock: Option<u64>) -
         setrlimit(Resource::RLIMIT_MEMLOCK, bytes, bytes)?;
     }
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    // The VNC socket is one that QEMU makes itself.
+    umask(Mode::from_bits_truncate(0o077));
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     // The parent may have gone before that took effect (prctl(2)).
     if getppid() != parent {

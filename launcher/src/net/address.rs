@@ -1,10 +1,11 @@
 //! Addresses for the pods that a local run makes: one block of four a pod, of the shared address space.
 //!
-//! 100.64.0.0/10 is meant for neither homes nor clusters (RFC 6598), so it collides least.
+//! 100.64.0.0/10 is meant for neither homes nor clusters (RFC 6598), so it collides least. In IPv6 the same block is part
+//! of a unique local prefix of our own (RFC 4193).
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use super::error::NetError;
@@ -13,6 +14,10 @@ use crate::host::Link;
 
 /// Where blocks are taken from.
 pub const RANGE: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10);
+
+/// What blocks are part of in IPv6; its 40 bits were drawn by lot.
+pub const RANGE6: Ipv6Net =
+    Ipv6Net::new_assert(Ipv6Addr::new(0xfd7b, 0x93d1, 0x2c45, 0, 0, 0, 0, 0), 48);
 
 /// Bits of a block's mask: network, machine's side, pod's side, broadcast.
 const BLOCK_PREFIX: u8 = 30;
@@ -42,6 +47,16 @@ impl PodBlock {
         self.host_number(2)
     }
 
+    /// The machine's side in IPv6.
+    pub fn host6(self) -> Ipv6Net {
+        self.number6(1)
+    }
+
+    /// The pod's side in IPv6.
+    pub fn pod6(self) -> Ipv6Net {
+        self.number6(2)
+    }
+
     /// The machine's end of the veth pair: `vl-` and the block's first address in eight hexadecimal digits.
     pub fn link_name(self) -> String {
         format!("vl-{:08x}", u32::from(self.0.addr()))
@@ -56,6 +71,13 @@ impl PodBlock {
     pub fn mac(self) -> MacAddr {
         let [a, b, c, d] = self.pod().addr().octets();
         MacAddr([0x02, 0x00, a, b, c, d])
+    }
+
+    /// The range, and in the last 32 bits the IPv4 address.
+    fn number6(self, number: u32) -> Ipv6Net {
+        let low = u128::from(u32::from(self.0.addr()) + number);
+        let address = u128::from(RANGE6.network()) | low;
+        Ipv6Net::new_assert(address.into(), 96 + BLOCK_PREFIX)
     }
 
     fn host_number(self, number: u32) -> Ipv4Net {
@@ -175,6 +197,8 @@ mod tests {
         let block = choose(&[], &[]).unwrap();
         assert_eq!(block.host().to_string(), "100.64.0.1/30");
         assert_eq!(block.pod().to_string(), "100.64.0.2/30");
+        assert_eq!(block.host6().to_string(), "fd7b:93d1:2c45::6440:1/126");
+        assert_eq!(block.pod6().to_string(), "fd7b:93d1:2c45::6440:2/126");
         assert_eq!(block.link_name(), "vl-64400000");
         assert_eq!(block.mac().to_string(), "02:00:64:40:00:02");
         assert!(block.other_link_name(99).len() <= 15);

@@ -9,7 +9,7 @@ mod saved;
 mod vlan;
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
@@ -212,17 +212,23 @@ impl Netlink {
         unless_gone(result, Action::RemoveAddress, link)
     }
 
-    /// Makes the IPv4 default route lead through `gateway`.
+    /// Makes the default route of the gateway's family lead through it.
     pub(super) async fn set_default_route(
         &self,
         link: &str,
         index: u32,
-        gateway: Ipv4Addr,
+        gateway: IpAddr,
     ) -> Result<(), NetError> {
-        let route = RouteMessageBuilder::<Ipv4Addr>::new()
-            .gateway(gateway)
-            .output_interface(index)
-            .build();
+        let route = match gateway {
+            IpAddr::V4(gateway) => RouteMessageBuilder::<Ipv4Addr>::new()
+                .gateway(gateway)
+                .output_interface(index)
+                .build(),
+            IpAddr::V6(gateway) => RouteMessageBuilder::<Ipv6Addr>::new()
+                .gateway(gateway)
+                .output_interface(index)
+                .build(),
+        };
         let request = self.handle.route().add(route).replace();
         let result = request.execute().await.map_err(errno);
         result.map_err(|source| link_error(Action::AddRoute, link, source))

@@ -1,6 +1,7 @@
 //! Ethernet addresses.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,30 @@ impl MacAddr {
     /// The group bit is clear: fit for a NIC.
     pub fn is_unicast(self) -> bool {
         self.0[0] & 1 == 0 && self.0 != [0; 6]
+    }
+
+    /// The link-local address that Linux gives a link with this address (RFC 4291 2.5.1 and appendix A).
+    pub fn link_local(self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.0;
+        let bytes = [
+            0xfe,
+            0x80,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            a ^ 2,
+            b,
+            c,
+            0xff,
+            0xfe,
+            d,
+            e,
+            f,
+        ];
+        Ipv6Addr::from(bytes)
     }
 }
 
@@ -80,6 +105,12 @@ mod tests {
             "02-0A-00-00-00-fF".parse::<MacAddr>().unwrap().to_string(),
             "02:0a:00:00:00:ff"
         );
+    }
+
+    #[test]
+    fn a_link_local_address_is_made_of_it() {
+        let mac: MacAddr = "02:00:00:00:00:00".parse().unwrap();
+        assert_eq!(mac.link_local().to_string(), "fe80::ff:fe00:0");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod bridged;
 mod decide;
+mod ipv6;
 mod lease;
 mod masquerade;
 mod names;
@@ -10,6 +11,7 @@ mod pod_nic;
 mod tests;
 
 pub use decide::plan;
+pub use ipv6::Ipv6Plan;
 pub use names::secondary as secondary_link;
 
 use std::net::Ipv4Addr;
@@ -50,6 +52,9 @@ pub struct NicPlan {
     pub wiring: Wiring,
     /// What the guest is told by DHCP; none when it has no IPv4 address of ours.
     pub dhcp: Option<DhcpPlan>,
+    /// What it is told of IPv6; none when it has no IPv6 address of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Ipv6Plan>,
 }
 
 impl NicPlan {

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use numa::HostRoot;
 
 use super::error::NetError;
@@ -143,7 +143,7 @@ async fn make_bridge(
 ) -> Result<(), NetError> {
     let bridge = &nic.bridge;
     let index = netlink.ensure_bridge(bridge, nic.mtu, done).await?;
-    for address in addresses(nic) {
+    for address in addresses(nic).chain(link_local(nic)) {
         netlink
             .ensure_address(&bridge.name, index, address, done)
             .await?;
@@ -161,6 +161,14 @@ fn set(settings: &[Sysctl], root: &HostRoot, done: &mut Vec<Undo>) -> Result<(),
         done.extend(setting.apply(root)?.map(Undo::Restore));
     }
     Ok(())
+}
+
+/// The kernel makes the same, but then waits a second for somebody else to claim it, and until then no advertisement
+/// would come from where a router's must.
+fn link_local(nic: &NicPlan) -> Option<IpNet> {
+    let bridge = &nic.bridge;
+    bridge.address6?;
+    Some(IpNet::V6(Ipv6Net::new_assert(bridge.mac.link_local(), 64)))
 }
 
 /// The bridge's addresses of both families.

@@ -83,6 +83,12 @@ fn ours(plan: &NetworkPlan) -> impl Iterator<Item = &NicPlan> {
     plan.nics.iter().filter(|nic| nic.is_ours())
 }
 
+/// Whether new links of this namespace can have IPv6 addresses.
+pub fn has_ipv6(root: &HostRoot) -> bool {
+    let path = root.proc("sys/net/ipv6/conf/default/disable_ipv6");
+    fs::read_to_string(path).is_ok_and(|text| text.trim() == "0")
+}
+
 impl Sysctl {
     fn on(key: impl Into<String>) -> Self {
         Self {

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rtnetlink::LinkUnspec;
 use serde::{Deserialize, Serialize};
 
@@ -25,21 +25,34 @@ pub struct PodNic {
     pub mac: MacAddr,
     /// The pod's address.
     pub pod: Ipv4Net,
+    /// Machine and pod in IPv6; none on a machine without.
+    pub ipv6: Option<(Ipv6Net, Ipv6Net)>,
     /// Of both ends.
     pub mtu: u32,
 }
 
 impl PodNic {
-    /// `eth0` of a pod with the block's addresses.
-    pub fn new(block: PodBlock, mtu: u32) -> Self {
+    /// `eth0` of a pod with the block's addresses, those of IPv6 where the machine has it.
+    pub fn new(block: PodBlock, mtu: u32, ipv6: bool) -> Self {
         Self {
             host_link: block.link_name(),
             host: block.host(),
             pod_link: "eth0".to_owned(),
             mac: block.mac(),
             pod: block.pod(),
+            ipv6: ipv6.then(|| (block.host6(), block.pod6())),
             mtu,
         }
+    }
+
+    fn host_addresses(&self) -> impl Iterator<Item = IpNet> {
+        let host6 = self.ipv6.map(|(host, _)| IpNet::V6(host));
+        [IpNet::V4(self.host)].into_iter().chain(host6)
+    }
+
+    fn pod_addresses(&self) -> impl Iterator<Item = IpNet> {
+        let pod6 = self.ipv6.map(|(_, pod)| IpNet::V6(pod));
+        [IpNet::V4(self.pod)].into_iter().chain(pod6)
     }
 }
 
@@ -52,7 +65,7 @@ pub enum NetNs<'a> {
     Fd(BorrowedFd<'a>),
 }
 
-/// Makes the pair between this namespace and the pod's, and brings the machine's end up with its address.
+/// Makes the pair between this namespace and the pod's, and brings the machine's end up with its addresses.
 ///
 /// # Errors
 ///
@@ -85,9 +98,12 @@ async fn configure_host(
     done: &mut Vec<Undo>,
 ) -> Result<(), NetError> {
     let index = netlink.must_find(&nic.host_link).await?.index;
-    netlink
-        .ensure_address(&nic.host_link, index, IpNet::V4(nic.host), done)
-        .await
+    for address in nic.host_addresses() {
+        netlink
+            .ensure_address(&nic.host_link, index, address, done)
+            .await?;
+    }
+    Ok(())
 }
 
 /// Deletes the pair by the machine's end, in this namespace; that it is gone is no error.
@@ -99,7 +115,7 @@ pub async fn delete_pod_nic(host_link: &str) -> Result<(), NetError> {
     Netlink::open()?.delete(host_link).await
 }
 
-/// Within the pod's namespace: `lo` and the pod's end up, with its address and the default route.
+/// Within the pod's namespace: `lo` and the pod's end up, with its addresses and the default routes.
 ///
 /// # Errors
 ///
@@ -110,12 +126,15 @@ pub async fn configure_inside(nic: &PodNic) -> Result<(), NetError> {
     netlink.set("lo", loopback.index, State::up()).await?;
     let link = netlink.must_find(&nic.pod_link).await?;
     netlink.set(&nic.pod_link, link.index, State::up()).await?;
-    let address = IpNet::V4(nic.pod);
-    netlink
-        .ensure_address(&nic.pod_link, link.index, address, &mut Vec::new())
-        .await?;
-    let gateway = nic.host.addr();
-    netlink
-        .set_default_route(&nic.pod_link, link.index, gateway)
-        .await
+    for address in nic.pod_addresses() {
+        netlink
+            .ensure_address(&nic.pod_link, link.index, address, &mut Vec::new())
+            .await?;
+    }
+    for gateway in nic.host_addresses() {
+        netlink
+            .set_default_route(&nic.pod_link, link.index, gateway.addr())
+            .await?;
+    }
+    Ok(())
 }

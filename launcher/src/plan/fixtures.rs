@@ -179,6 +179,7 @@ pub(crate) fn facts() -> HostFacts {
         kvm: true,
         vhost_net: true,
         tun: true,
+        net_raw: true,
         hostname: "virt-launcher-vm".to_owned(),
         resolver: Resolver::default(),
         links: Vec::new(),
@@ -238,6 +239,7 @@ pub(crate) fn network(spec: &Spec) -> NetworkPlan {
             istio: None,
         }),
         dhcp: None,
+        ipv6: None,
     };
     NetworkPlan {
         nics: (0..).zip(&spec.nics).map(plan).collect(),

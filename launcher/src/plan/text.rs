@@ -104,6 +104,18 @@ fn network(out: &mut String, nic: &NicPlan) -> fmt::Result {
             dhcp.link, dhcp.address, dhcp.hostname
         )?;
     }
+    if let Some(ipv6) = &nic.ipv6 {
+        let router = if ipv6.advertised {
+            "router advertised"
+        } else {
+            "router not advertised"
+        };
+        writeln!(
+            out,
+            "    dhcpv6 on {}: {}, {router}",
+            ipv6.link, ipv6.address
+        )?;
+    }
     Ok(())
 }
 

@@ -228,7 +228,9 @@ impl Desk {
 
 /// As shells have it, a command that a signal ended has 128 and the signal's number.
 fn exited(status: &Value) -> Value {
-    let signal = status["signal"].as_i64().map(|signal| 128 + signal);
+    let signal = status["signal"]
+        .as_i64()
+        .map(|signal| 128_i64.saturating_add(signal));
     json!({
         "exit-code": status["exitcode"].as_i64().or(signal).unwrap_or(1),
         "out-data": status["out-data"].as_str().unwrap_or_default(),

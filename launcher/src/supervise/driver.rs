@@ -311,11 +311,11 @@ impl<'a> Driver<'a> {
         let Launched {
             session,
             events,
-            dhcp,
+            servers,
             qemu,
         } = launched;
         self.settled = true;
-        self.services.serve_dhcp(dhcp);
+        servers.start();
         self.services.bound_logs(self.plan);
         self.services.serve_control(self.plan, self.pid1, &session);
         self.services

@@ -12,3 +12,13 @@ pub const METRICS: &str = "metrics";
 pub fn dhcp(link: &str) -> String {
     format!("dhcp:{link}")
 }
+
+/// The DHCPv6 socket of a link.
+pub fn dhcp6(link: &str) -> String {
+    format!("dhcp6:{link}")
+}
+
+/// The socket of a link's router advertisements.
+pub fn ra(link: &str) -> String {
+    format!("ra:{link}")
+}

@@ -1,4 +1,4 @@
-//! What runs beside the guest and never touches its run: DHCP, bounded logs, the control socket. One that fails is
+//! What runs beside the guest and never touches its run: what tells it its addresses, bounded logs, the control socket. One that fails is
 //! reported, no more.
 
 use std::collections::BTreeMap;
@@ -21,9 +21,9 @@ use super::channel::Pid1;
 use super::desk::Desk;
 use super::wishes::{Wish, Wishes};
 use super::{cpuset, kept, logs, metrics};
+use crate::apply::serve::Servers;
 use crate::apply::threads;
 use crate::control;
-use crate::net::dhcp;
 use crate::plan::LaunchPlan;
 
 /// The longest answer of the host's CPU model.
@@ -100,26 +100,8 @@ impl Services {
 
     /// What a supervisor that follows another one can serve before it has found QEMU.
     pub fn serve_without_qemu(&mut self, plan: &LaunchPlan) {
-        let leases = plan.network.nics.iter().filter_map(|nic| nic.dhcp.as_ref());
-        let mut servers = Vec::new();
-        for lease in leases {
-            // None was kept where the start broke off before.
-            if let Some(socket) = self.kept.remove(&kept::dhcp(&lease.link)) {
-                match dhcp::Server::from_fd(socket, lease.clone()) {
-                    Ok(server) => servers.push(server),
-                    Err(error) => dhcp_ended(&error),
-                }
-            }
-        }
-        self.serve_dhcp(servers);
+        Servers::resume(&plan.network, &mut self.kept).start();
         self.bound_logs(plan);
-    }
-
-    /// Answers the guests' requests.
-    pub fn serve_dhcp(&self, servers: Vec<dhcp::Server>) {
-        for server in servers {
-            tokio::spawn(async move { dhcp_ended(&server.serve().await) });
-        }
     }
 
     /// Keeps what the guest and QEMU say within bounds.
@@ -239,10 +221,6 @@ fn again(socket: OwnedFd) -> io::Result<UnixListener> {
     let listener = UnixListener::from(socket);
     listener.set_nonblocking(true)?;
     Ok(listener)
-}
-
-fn dhcp_ended(error: &dhcp::DhcpError) {
-    tracing::error!(event = "dhcp-ended", error = %crate::cli::chain(error), "DHCP is not served any more");
 }
 
 async fn record_host_model(session: Session, path: camino::Utf8PathBuf) {

@@ -81,7 +81,7 @@ fn the_pods_nic_is_a_veth_pair() {
 #[test]
 fn a_pair_that_cannot_be_made_leaves_nothing() {
     let world = World::new();
-    let nic = PodNic::new(world.block, MTU);
+    let nic = PodNic::new(world.block, MTU, true);
     let states = || (world.outside.state(), world.pod.state());
     let before = states();
     let target = NetNs::Fd(world.pod.file.as_fd());
@@ -119,7 +119,7 @@ fn a_namespace_can_be_named_by_a_process() {
     assert_eq!(ready, "ready\n");
     let nic = PodNic {
         host_link: "vl-pid".into(),
-        ..PodNic::new(world.block, MTU)
+        ..PodNic::new(world.block, MTU, true)
     };
     world
         .pod

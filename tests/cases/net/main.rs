@@ -5,6 +5,8 @@ mod bridged;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+mod ipv6;
+#[cfg(test)]
 mod links;
 #[cfg(test)]
 mod namespace;

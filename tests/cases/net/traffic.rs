@@ -13,7 +13,7 @@ use crate::world::World;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Connects, has the server accept, and tells whom the server saw.
-fn seen(client: &Namespace, to: SocketAddr, server: &TcpListener) -> IpAddr {
+pub(crate) fn seen(client: &Namespace, to: SocketAddr, server: &TcpListener) -> IpAddr {
     let stream = client.run(|| {
         TcpStream::connect_timeout(&to, PATIENCE).unwrap_or_else(|error| panic!("{to}: {error}"))
     });
@@ -23,11 +23,11 @@ fn seen(client: &Namespace, to: SocketAddr, server: &TcpListener) -> IpAddr {
     peer.ip()
 }
 
-fn listen(namespace: &Namespace, address: &str) -> TcpListener {
+pub(crate) fn listen(namespace: &Namespace, address: &str) -> TcpListener {
     namespace.run(|| TcpListener::bind(address).unwrap())
 }
 
-fn refused(client: &Namespace, to: &str) {
+pub(crate) fn refused(client: &Namespace, to: &str) {
     let to: SocketAddr = to.parse().unwrap();
     let result = client.run(|| TcpStream::connect_timeout(&to, PATIENCE));
     assert_eq!(
@@ -37,7 +37,7 @@ fn refused(client: &Namespace, to: &str) {
     );
 }
 
-fn at(ip: &str, server: &TcpListener) -> SocketAddr {
+pub(crate) fn at(ip: &str, server: &TcpListener) -> SocketAddr {
     SocketAddr::new(ip.parse().unwrap(), server.local_addr().unwrap().port())
 }
 
@@ -50,7 +50,7 @@ fn port(port: u16, protocol: Protocol) -> Port {
     }
 }
 
-fn ip(text: &str) -> IpAddr {
+pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 

@@ -27,7 +27,7 @@ impl World {
             pod: Namespace::new(),
             block: address::choose(&[], &[]).unwrap(),
         };
-        let nic = PodNic::new(world.block, MTU);
+        let nic = PodNic::new(world.block, MTU, false);
         let target = NetNs::Fd(world.pod.file.as_fd());
         world
             .outside
@@ -70,6 +70,7 @@ impl World {
                     istio: None,
                 }),
                 dhcp: None,
+                ipv6: None,
             }],
         }
     }

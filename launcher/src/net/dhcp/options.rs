@@ -7,6 +7,7 @@ use dhcproto::v4::{DhcpOption, MessageType, OptionCode, UnknownOption};
 
 use super::reply::ReplyKind;
 use super::request::Request;
+use crate::net::domain;
 use crate::net::plan::DhcpPlan;
 
 /// 999 days in seconds, KubeVirt's lease: a guest that is paused or saved for long keeps its address.
@@ -78,7 +79,7 @@ fn parameters(plan: &DhcpPlan) -> Vec<DhcpOption> {
     options.push(DhcpOption::InterfaceMtu(plan.mtu));
     options.extend(text(OptionCode::Hostname, &plan.hostname));
     options.extend(longest(&plan.search).and_then(|domain| text(OptionCode::DomainName, domain)));
-    options.extend(raw(OptionCode::DomainSearch, search_list(&plan.search)));
+    options.extend(raw(OptionCode::DomainSearch, domain::list(&plan.search)));
     options.extend(some(extra.ntp_servers.clone(), DhcpOption::NtpServers));
     let boot = [
         (OptionCode::TFTPServerName, &extra.tftp_server_name),
@@ -108,30 +109,6 @@ fn classless_routes(plan: &DhcpPlan) -> Vec<(ipnet::Ipv4Net, Ipv4Addr)> {
 fn longest(search: &[String]) -> Option<&str> {
     let rooted = search.iter().map(|domain| domain.trim_end_matches('.'));
     rooted.rev().max_by_key(|domain| domain.len())
-}
-
-/// RFC 3397, without compression as KubeVirt sends it: not every client follows pointers. A name that DNS has no form
-/// for is left out.
-pub fn search_list(search: &[String]) -> Vec<u8> {
-    search
-        .iter()
-        .filter_map(|domain| dns_name(domain))
-        .flatten()
-        .collect()
-}
-
-/// RFC 1035 3.1: labels of 1 to 63 bytes, 255 in all with their lengths and the root.
-pub(super) fn dns_name(domain: &str) -> Option<Vec<u8>> {
-    let mut name = Vec::with_capacity(domain.len() + 2);
-    for label in domain.strip_suffix('.').unwrap_or(domain).split('.') {
-        let length = u8::try_from(label.len())
-            .ok()
-            .filter(|length| (1..=63).contains(length))?;
-        name.push(length);
-        name.extend_from_slice(label.as_bytes());
-    }
-    name.push(0);
-    (name.len() <= 255).then_some(name)
 }
 
 fn some<T>(values: Vec<T>, option: impl FnOnce(Vec<T>) -> DhcpOption) -> Option<DhcpOption> {

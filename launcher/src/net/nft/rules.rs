@@ -187,12 +187,19 @@ impl<'a> Nat<'a> {
 
     /// From outside to the guest; and from the guest to its pod's own addresses, which are also its.
     fn prerouting(&self) -> Vec<NfListObject<'static>> {
-        let from_outside = vec![meta(MetaKey::Iifname, self.pod_link)];
-        let from_guest = vec![
+        let mut from_outside = vec![meta(MetaKey::Iifname, self.pod_link)];
+        let mut from_guest = vec![
             meta(MetaKey::Iifname, self.bridge),
             self.is("daddr", Operator::NEQ, address(self.gateway)),
             local_destination(),
         ];
+        // What is said to a neighbour by its link-local address is for that one: the pod itself, which is also the guest's
+        // router. The guest could not be reached by it anyway (RFC 4291 2.5.6).
+        if self.family == Family::V6 {
+            for matches in [&mut from_outside, &mut from_guest] {
+                matches.insert(1, self.is("daddr", Operator::NEQ, prefix("fe80::", 10)));
+            }
+        }
         let mut rules = self.for_ports(&self.inbound, PREROUTING, &from_outside);
         rules.extend(self.for_ports(&self.inbound, PREROUTING, &from_guest));
         rules
@@ -321,9 +328,13 @@ fn local_destination() -> Statement<'static> {
 
 /// What a packet from loopback may have as its source.
 fn loopback_net() -> Expression<'static> {
+    prefix("127.0.0.0", 8)
+}
+
+fn prefix(network: &'static str, len: u32) -> Expression<'static> {
     Expression::Named(NamedExpression::Prefix(Prefix {
-        addr: Box::new(Expression::String("127.0.0.0".into())),
-        len: 8,
+        addr: Box::new(Expression::String(network.into())),
+        len,
     }))
 }
 

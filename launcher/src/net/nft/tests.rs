@@ -47,6 +47,7 @@ fn plan(gateway: Ipv4Net, guest: Ipv4Net, v6: bool, ports: Vec<Port>) -> Network
                 istio: None,
             }),
             dhcp: None,
+            ipv6: None,
         }],
     }
 }

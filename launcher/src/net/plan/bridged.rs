@@ -137,6 +137,7 @@ pub(super) fn plan(
             addresses: four.chain(six).collect(),
         }),
         dhcp,
+        ipv6: None,
         pod_link: pod.name,
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn lease(
         router: wire.router,
         nameservers: nameservers(resolver, nic, notices),
         hostname: identity.hostname.clone(),
-        search: search(resolver, identity.subdomain.as_deref(), nic, notices),
+        search: search(resolver, identity, nic, notices),
         mtu: u16::try_from(wire.mtu).unwrap_or(u16::MAX),
         routes: wire.routes,
         options: nic.dhcp_options.clone(),
@@ -75,9 +75,9 @@ fn nameservers(resolver: &Resolver, nic: &Nic, notices: &mut Vec<Notice>) -> Vec
 }
 
 /// The pod's search list, lower case, before it what `subdomain` adds.
-fn search(
+pub(super) fn search(
     resolver: &Resolver,
-    subdomain: Option<&str>,
+    identity: &Identity,
     nic: &Nic,
     notices: &mut Vec<Notice>,
 ) -> Vec<String> {
@@ -98,6 +98,7 @@ fn search(
     if domains.is_empty() {
         domains.push(FALLBACK_SEARCH.to_owned());
     }
+    let subdomain = identity.subdomain.as_deref();
     if let Some(first) = subdomain.and_then(|subdomain| of_subdomain(&domains, subdomain)) {
         domains.insert(0, first);
     }

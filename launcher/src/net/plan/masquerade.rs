@@ -2,6 +2,7 @@
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
+use super::ipv6;
 use super::lease::{self, Wire};
 use super::pod_nic::{Names, PodNic};
 use super::{BridgePlan, Istio, Masquerade, NicPlan, TapPlan, Wiring};
@@ -62,6 +63,20 @@ pub(super) fn plan(
     let dhcp = pod
         .ipv4()
         .then(|| lease::lease(wire, nic, &spec.identity, &facts.resolver, notices));
+    let ipv6 = pod.ipv6().then(|| {
+        let search = match &dhcp {
+            Some(dhcp) => dhcp.search.clone(),
+            None => lease::search(&facts.resolver, &spec.identity, nic, notices),
+        };
+        ipv6::plan(
+            (&bridge.name, bridge.mac),
+            (guest6, gateway6.addr()),
+            (search, pod.mtu),
+            nic,
+            facts,
+            notices,
+        )
+    });
     let istio = wanted.istio.then(|| Istio {
         pod: pod.addresses.first().map(Ipv4Net::addr),
     });
@@ -79,6 +94,7 @@ pub(super) fn plan(
             istio,
         }),
         dhcp,
+        ipv6,
         pod_link: pod.name,
     }
 }

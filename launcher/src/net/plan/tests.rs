@@ -1,4 +1,5 @@
 mod bridged;
+mod ipv6;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -113,6 +114,7 @@ fn facts(links: Vec<Link>) -> HostFacts {
         kvm: true,
         vhost_net: true,
         tun: true,
+        net_raw: true,
         hostname: "virt-launcher-vm-x7k2p".into(),
         resolver: Resolver {
             nameservers: vec![Ipv4Addr::new(10, 96, 0, 10)],

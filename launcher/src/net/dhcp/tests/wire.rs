@@ -7,8 +7,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::net::dhcp::answer::answer;
-use crate::net::dhcp::options::{LEASE_SECONDS, search_list};
+use crate::net::dhcp::options::LEASE_SECONDS;
 use crate::net::dhcp::request::Request;
+use crate::net::domain;
 
 fn offer(plan: &DhcpPlan) -> Vec<u8> {
     let bytes = datagram(
@@ -104,7 +105,7 @@ fn a_short_reply_is_padded_behind_its_end() {
 
 #[test]
 fn the_search_list_has_no_pointers() {
-    let list = search_list(&["a.bc".to_owned(), "bc.".to_owned()]);
+    let list = domain::list(&["a.bc".to_owned(), "bc.".to_owned()]);
     assert_eq!(list, b"\x01a\x02bc\x00\x02bc\x00");
 }
 
@@ -113,9 +114,9 @@ fn names_without_a_dns_form_are_left_out() {
     let long_label = "x".repeat(64);
     let long_name = vec!["x".repeat(50); 5].join(".");
     for name in ["", ".", "a..b", ".a", &long_label, &long_name] {
-        assert!(search_list(&[name.to_owned()]).is_empty(), "{name:?}");
+        assert!(domain::list(&[name.to_owned()]).is_empty(), "{name:?}");
     }
-    assert_eq!(search_list(&["x".repeat(63)]).len(), 65);
+    assert_eq!(domain::list(&["x".repeat(63)]).len(), 65);
 }
 
 #[test]
@@ -142,7 +143,7 @@ fn a_long_search_list_is_split_and_joins_again() {
         .filter_map(|(code, value)| (code == 119).then_some(value.len()))
         .collect();
     assert_eq!(lengths, [255, 255, 160]);
-    assert_eq!(joined(&bytes, 119), search_list(&plan.search));
+    assert_eq!(joined(&bytes, 119), domain::list(&plan.search));
 }
 
 prop_compose! {
@@ -197,7 +198,7 @@ proptest! {
             (!plan.nameservers.is_empty()).then(|| DhcpOption::DomainNameServer(plan.nameservers.clone()))
         );
         prop_assert_eq!(joined(&bytes, 12), plan.hostname.as_bytes());
-        prop_assert_eq!(joined(&bytes, 119), search_list(&plan.search));
+        prop_assert_eq!(joined(&bytes, 119), domain::list(&plan.search));
         let mut routes: Vec<_> = plan.routes.iter().map(|(to, via)| (to.trunc(), *via)).collect();
         routes.sort_by_key(|(to, _)| to.prefix_len() == 0);
         prop_assert_eq!(
