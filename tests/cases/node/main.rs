@@ -6,7 +6,6 @@ use tests::node::Case;
 
 mod facts;
 mod masquerade;
-mod passthrough;
 mod placed;
 mod pods;
 mod shapes;
@@ -18,7 +17,6 @@ mod third_vmi;
 const CASES: &[&[Case]] = &[
     facts::CASES,
     pods::CASES,
-    passthrough::CASES,
     sriov::CASES,
     sriov_refused::CASES,
     placed::CASES,

@@ -19,9 +19,9 @@ pub(crate) const CASES: &[Case] = &[
         run: as_written,
     },
     Case {
-        name: "sriov-vf-in-use-and-qemu-killed",
+        name: "sriov-two-at-once-and-one-killed",
         shape: &DEFAULT,
-        run: in_use_and_killed,
+        run: two_at_once,
     },
 ];
 
@@ -38,48 +38,39 @@ fn as_written() -> Result<()> {
     third_vmi::reach_in(&vf)?;
     pod.succeed(GUEST)?;
     drop(server);
-    third_vmi::all_pages_are_free()?;
+    third_vmi::free_pages(third_vmi::FREE)?;
     vf.give_back()?;
     nic::clear_wire()
 }
 
-/// A smaller guest with a NUMA node, its VF named by Multus, its limit on locked memory raised by us. A second pod that is
-/// given the same VF is refused; QEMU is killed; VF and page are free.
-fn in_use_and_killed() -> Result<()> {
-    let vf = Vf::ready(1)?;
-    let _server = third_vmi::serve(&vf)?;
-    let podinfo = "/tmp/podinfo";
-    std::fs::create_dir_all(podinfo)?;
-    let info = json!({"interfaces": [{"network": "fast", "mac": vf.mac, "deviceInfo": {
-        "type": "pci", "version": "1.1.0", "pci": {"pci-address": vf.bound.address}}}]});
-    std::fs::write(format!("{podinfo}/network-info"), info.to_string())?;
-    let orders = third_vmi::orders(&vf);
-    let mut changes = SMALL.to_vec();
-    changes.extend([
-        ("demo.vf-address=192.0.2.2/24", orders.as_str()),
-        (
-            "      isolateEmulatorThread: true\n",
-            "      isolateEmulatorThread: true\n      numa: {guestMappingPassthrough: {}}\n",
-        ),
-    ]);
-    let text = vmi(&changes)?;
-    let mount = format!("{podinfo}=/etc/podinfo");
-    let pod = |name| {
-        let options = [
-            "--cpus",
-            "4-5",
-            "--mems",
-            "1",
-            "--hugetlb",
-            "1GB=1073741824",
-        ];
+/// Two small guests at once, each with a VF of one pool. The first has a NUMA node, learns of its VF from Multus, and has
+/// its limit on locked memory raised by us. A third is refused the first one's VF. The first one's QEMU is killed: its VF
+/// and page are free, and the other goes on.
+fn two_at_once() -> Result<()> {
+    let (vf, other) = (Vf::ready(1)?, Vf::ready(2)?);
+    let (server, other_server) = (third_vmi::serve(&vf)?, third_vmi::serve(&other)?);
+    let text = small(&vf, "      numa: {guestMappingPassthrough: {}}\n")?;
+    let mount = format!("{}=/etc/podinfo", network_info(&vf)?);
+    let with_network_info = |name| {
         let device = vf.device();
         Pod::new(name)
-            .options(options)
+            .options([
+                "--cpus",
+                "4-5",
+                "--mems",
+                "1",
+                "--hugetlb",
+                "1GB=1073741824",
+            ])
             .options(["--mount", &mount, "--cap", "sys_resource"])
             .options(device.iter().map(String::as_str))
     };
-    let mut first = pod("first").run_text(&text)?;
+    let mut first = with_network_info("first").run_text(&text)?;
+    let options = other.options();
+    let mut second = third_vmi::pod("second", "6-7", "1", 1)
+        .options(["--address", "10.244.0.11"])
+        .options(options.iter().map(String::as_str))
+        .run_text(&small(&other, "")?)?;
     let console = third_vmi::guest_reached_out(&mut first, &vf)?;
     let seen = console.demo("vf").unwrap_or_default();
     ensure!(
@@ -87,11 +78,14 @@ fn in_use_and_killed() -> Result<()> {
         "the guest sees its VF as `{seen}`"
     );
     is_placed(&first, 1, 1)?;
-    let mut second = pod("second")
-        .options(["--address", "10.244.0.11"])
+    let _console = third_vmi::guest_reached_out(&mut second, &other)?;
+    is_placed(&second, 1, 1)?;
+
+    let mut third = with_network_info("third")
+        .options(["--address", "10.244.0.12"])
         .run_text(&text)?;
-    let code = second.code(SOON)?;
-    let said = second.started.seen().join("\n");
+    let code = third.code(SOON)?;
+    let said = third.started.seen().join("\n");
     let wanted = format!(
         "spec.domain.devices.interfaces[0]: `{}` cannot be given to the guest: group `{}` is in use by another process",
         vf.bound.address, vf.bound.group
@@ -100,13 +94,40 @@ fn in_use_and_killed() -> Result<()> {
         code == 3 && said.contains(&wanted),
         "exit code {code}: {said}"
     );
-    let qemu = first.qemu()?;
-    kill(Pid::from_raw(qemu), Signal::SIGKILL)?;
+
+    kill(Pid::from_raw(first.qemu()?), Signal::SIGKILL)?;
     let code = first.code(SOON)?;
     ensure!(code == 5, "exit code {code}");
-    third_vmi::all_pages_are_free()?;
+    third_vmi::free_pages(third_vmi::FREE - 1)?;
+    drop(server);
     vf.give_back()?;
+    third_vmi::reach_in(&other)?;
+    second.succeed(GUEST)?;
+    drop(other_server);
+    third_vmi::free_pages(third_vmi::FREE)?;
+    other.give_back()?;
     nic::clear_wire()
+}
+
+/// One vCPU and one page, and a line of YAML more for its CPU.
+fn small(vf: &Vf, more: &str) -> Result<String> {
+    let orders = third_vmi::orders(vf);
+    let isolated = "      isolateEmulatorThread: true\n";
+    let with_more = format!("{isolated}{more}");
+    let mut changes = SMALL.to_vec();
+    changes.push(("demo.vf-address=192.0.2.2/24", &orders));
+    changes.push((isolated, &with_more));
+    vmi(&changes)
+}
+
+/// The volume that KubeVirt's controller fills with what Multus told it.
+fn network_info(vf: &Vf) -> Result<&'static str> {
+    let directory = "/tmp/podinfo";
+    std::fs::create_dir_all(directory)?;
+    let info = json!({"interfaces": [{"network": "fast", "mac": vf.mac, "deviceInfo": {
+        "type": "pci", "version": "1.1.0", "pci": {"pci-address": vf.bound.address}}}]});
+    std::fs::write(format!("{directory}/network-info"), info.to_string())?;
+    Ok(directory)
 }
 
 /// By `verify`, and by the kernel's own words.

@@ -43,6 +43,11 @@ impl Vf {
         VLAN + u16::try_from(self.number).unwrap_or_default()
     }
 
+    /// Of its server at the far end, which answers in every VLAN.
+    fn port(&self) -> u16 {
+        self.vlan() + 9000
+    }
+
     /// The far end's address.
     pub(crate) fn outside(&self) -> String {
         format!("192.0.{}.1", 2 + self.number)
@@ -121,15 +126,16 @@ pub(crate) fn pod(name: &str, cpus: &str, mems: &str, gib: u64) -> Pod {
 /// Orders to the guest: reach the far end, say so, power off when it was reached from there.
 pub(crate) fn orders(vf: &Vf) -> String {
     format!(
-        "demo.vf-address={}/24 demo.server={}:{PORT} demo.poweroff-after-check=true",
+        "demo.vf-address={}/24 demo.server={}:{} demo.poweroff-after-check=true",
         vf.inside(),
-        vf.outside()
+        vf.outside(),
+        vf.port()
     )
 }
 
 /// The far end's server.
 pub(crate) fn serve(vf: &Vf) -> Result<Started> {
-    nic::serve_on_wire(PORT, &format!("from-vlan-{}", vf.vlan()))
+    nic::serve_on_wire(vf.port(), &format!("from-vlan-{}", vf.vlan()))
 }
 
 /// Waits until the guest has reached the far end by its VF; its console.
@@ -169,8 +175,12 @@ pub(crate) fn reach_in(vf: &Vf) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn all_pages_are_free() -> Result<()> {
+/// What is freed is freed before the pod's end is told.
+pub(crate) fn free_pages(wanted: u64) -> Result<()> {
     let free = kernel::free_pages(1, "1048576")?;
-    ensure!(free == FREE, "{free} free pages on node 1");
+    ensure!(
+        free == wanted,
+        "{free} free pages on node 1 instead of {wanted}"
+    );
     Ok(())
 }
