@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use qmp::Session;
 use serde_json::{Value, json};
 
@@ -137,7 +137,8 @@ fn print(out: &mut dyn Write, value: &Value) -> Result<(), CtlError> {
 
 /// QEMU's user may write to that directory: what it points elsewhere is not followed.
 fn copy(from: &Utf8Path, name: &str, to: &Utf8Path) -> std::io::Result<u64> {
-    if Utf8Path::new(name).components().count() != 1 || Utf8Path::new(name).file_name().is_none() {
+    let mut parts = Utf8Path::new(name).components();
+    if name.is_empty() || !parts.all(|part| matches!(part, Utf8Component::Normal(_))) {
         return Err(std::io::Error::other(
             "the answer names no file of the VM's directory",
         ));

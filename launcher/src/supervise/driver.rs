@@ -77,6 +77,7 @@ pub async fn run(plan: &LaunchPlan, pid1: &Pid1, found: Found) -> Ended {
     let mut driver = Driver::new(plan, pid1, dir, found);
     driver.answer = Some(answer);
     driver.launching = true;
+    driver.services.listen(plan, pid1);
     driver.replay_signals(0);
     let work: Work<'_> =
         Box::pin(async { Done::Launched(launch(plan, pid1, || asked.set(true), spawned).await) });

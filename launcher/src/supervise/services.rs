@@ -116,6 +116,18 @@ impl Services {
         });
     }
 
+    /// Listens from the start on: who comes before there is a session waits in the backlog, and takes nothing else for
+    /// the supervisor. A socket that cannot be bound is told when it is to be served.
+    pub fn listen(&mut self, plan: &LaunchPlan, pid1: &Pid1) {
+        let paths = [
+            (kept::CONTROL, plan.paths.control()),
+            (kept::METRICS, plan.paths.metrics()),
+        ];
+        for (name, path) in paths {
+            let _told_later = self.listener(name, &path, pid1);
+        }
+    }
+
     /// Serves people for as long as `session` lives.
     pub fn serve_control(&mut self, plan: &LaunchPlan, pid1: &Pid1, session: &Session) {
         match self.listener(kept::CONTROL, &plan.paths.control(), pid1) {
