@@ -17,3 +17,4 @@ mod qcow2;
 mod fixture;
 
 pub use error::{PrepareError, StorageError};
+pub use qcow2::LARGEST as LARGEST_QCOW2;

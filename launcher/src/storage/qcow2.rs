@@ -17,6 +17,8 @@ const CLUSTER: u64 = 1 << CLUSTER_BITS;
 const PER_L1_ENTRY: u64 = CLUSTER * (CLUSTER / 8);
 /// QEMU refuses an L1 table above 32 MiB (`QCOW_MAX_L1_SIZE`).
 const MAX_L1_ENTRIES: u64 = (32 << 20) / 8;
+/// The largest disk that an image holds, in bytes: 2 PiB.
+pub const LARGEST: u64 = MAX_L1_ENTRIES * PER_L1_ENTRY;
 /// QEMU refuses a longer name.
 const MAX_BACKING_NAME: usize = 1023;
 /// Version 3 without the compression type.
@@ -201,10 +203,9 @@ mod tests {
 
     #[test]
     fn what_qcow2_cannot_hold_is_refused() {
-        let largest = MAX_L1_ENTRIES * PER_L1_ENTRY;
-        assert!(empty(largest, None).is_ok());
-        let size = largest + 1;
-        let rounded = largest + 512;
+        assert!(empty(LARGEST, None).is_ok());
+        let size = LARGEST + 1;
+        let rounded = LARGEST + 512;
         assert_eq!(
             empty(size, None),
             Err(Qcow2Error::TooLarge { size: rounded })

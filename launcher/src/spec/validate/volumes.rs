@@ -9,6 +9,7 @@ use super::resources::size;
 use super::text::{dns_label, file_path};
 use super::{choose, given};
 use crate::spec::disk::Source;
+use crate::storage::LARGEST_QCOW2;
 use crate::vmi::findings::Findings;
 use crate::vmi::mirror::{self, Volume};
 use crate::vmi::path::Path;
@@ -127,11 +128,16 @@ fn the_source(volume: &Volume, at: &Path, out: &mut Findings) -> Option<Source> 
     } else if let Some(disk) = &volume.host_disk {
         host_disk(disk, &at.key("hostDisk"), out)
     } else if let Some(disk) = &volume.empty_disk {
-        let capacity = capacity(
-            disk.capacity.as_ref(),
-            &at.key("emptyDisk").key("capacity"),
-            out,
-        )?;
+        let at = at.key("emptyDisk").key("capacity");
+        let capacity = capacity(disk.capacity.as_ref(), &at, out)?;
+        if capacity.0 > LARGEST_QCOW2 {
+            out.refuse(
+                &at,
+                format!("`{capacity}` is more than the 2Pi that a qcow2 image holds"),
+                "ask for less: it is made as qcow2, and takes no more space than the guest writes",
+            );
+            return None;
+        }
         Some(Source::EmptyDisk { capacity })
     } else {
         let seed = volume.cloud_init_no_cloud.as_ref()?;
