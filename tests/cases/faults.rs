@@ -188,11 +188,9 @@ fn hostile_control_clients_harm_nobody() -> Result<()> {
     let mut half = UnixStream::connect(&socket)?;
     half.write_all(b"{\"execute\": \"qmp_cap")?;
     let mut endless = UnixStream::connect(&socket)?;
-    endless.set_write_timeout(Some(Duration::from_secs(2)))?;
     let chunk = vec![b'['; 1 << 20];
-    // It is cut off, or not read, long before it is through.
-    let refused = (0..1024).any(|_| endless.write_all(&chunk).is_err());
-    assert!(refused, "a gigabyte was taken");
+    // It never negotiates, so it is cut off, however fast it writes.
+    while endless.write_all(&chunk).is_ok() {}
     let crowd: Vec<_> = (0..1000)
         .filter_map(|_| {
             let stream = UnixStream::connect(&socket).ok()?;

@@ -355,6 +355,6 @@ fn without_privilege_and_preparation_it_says_what_it_takes() -> Result<()> {
     let directory = directory()?;
     let mut vm = in_pod(&directory, "true")?;
     vm.wait_for("needs CAP_NET_ADMIN", PATIENCE)?;
-    assert_eq!(vm.finish(PATIENCE)?.code(), Some(5));
+    assert_eq!(vm.finish(PATIENCE)?.code(), Some(4));
     Ok(())
 }

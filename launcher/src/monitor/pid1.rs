@@ -23,10 +23,9 @@ use crate::privileges;
 /// Where the supervisor finds its end of the channel.
 pub const CHANNEL_FD: i32 = 3;
 
-/// How long a supervisor has to tell the end of a QEMU that is gone.
-const LAST_WORD: Duration = Duration::from_secs(10);
-/// The same where PID 1 had to end QEMU: the kubelet kills the pod 15 s after the guest's own time (facts 2.6).
-const LAST_WORD_OVERDUE: Duration = Duration::from_secs(2);
+/// How long a supervisor has to tell the end of a QEMU that is gone: by itself, and where PID 1 had to end it, since the
+/// kubelet kills the pod 15 s after the guest's own time (facts 2.6).
+const LAST_WORD: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(2)];
 /// How long a supervisor that was told to end has where there is no QEMU.
 const END_WITHOUT_QEMU: Duration = Duration::from_secs(10);
 
@@ -365,10 +364,7 @@ impl Pid1 {
         let supervisor = self.supervisor.as_ref().filter(|one| !one.is_closed())?;
         match &self.guest {
             Some(guest) => {
-                let patience = match guest.was_overdue() {
-                    true => LAST_WORD_OVERDUE,
-                    false => LAST_WORD,
-                };
+                let patience = LAST_WORD[usize::from(guest.was_overdue())];
                 Some(guest.gone_since()?.max(supervisor.started) + patience)
             }
             None => Some(self.ending.first? + END_WITHOUT_QEMU),

@@ -79,7 +79,7 @@ fn masquerade_on_kvm() -> Result<()> {
 fn unprepared() -> Result<()> {
     let mut pod = Pod::new("unprepared").run(&example()?)?;
     let code = pod.code(Duration::from_secs(60))?;
-    ensure!(code == 5, "exit code {code}");
+    ensure!(code == 4, "exit code {code}");
     let said = pod.started.seen().join("\n");
     ensure!(said.contains("making it needs CAP_NET_ADMIN"), "{said}");
     Ok(())
