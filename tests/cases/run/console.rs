@@ -76,7 +76,12 @@ fn a_flood_on_the_console_is_bounded_and_does_not_reach_who_wants_none() -> Resu
     let log = || {
         let mut all = world.runs().into_iter();
         let private = all.find_map(|run| std::fs::read_dir(run.join("private")).ok());
-        private.and_then(|mut vms| Some(vms.next()?.ok()?.path().join("virt-serial0-log")))
+        // Beside the VM's directory lie the sockets.
+        let vm = private?
+            .flatten()
+            .map(|entry| entry.path())
+            .find(|path| path.is_dir())?;
+        Some(vm.join("virt-serial0-log"))
     };
     let log = log().expect("there is a console log");
     // It was cut at least once, and QEMU went on.
