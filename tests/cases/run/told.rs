@@ -25,7 +25,9 @@ fn for_machines_each_step_is_an_object_with_its_event_and_duration() -> Result<(
         let message = event["message"].as_str().with_context(|| line.to_owned())?;
         assert!(!message.is_empty(), "{line}");
         // What the guest is told by servers comes when it asks.
-        let served = ["dhcp.", "dhcp6.", "ra."].iter().any(|server| name.starts_with(server));
+        let served = ["dhcp.", "dhcp6.", "ra."]
+            .iter()
+            .any(|server| name.starts_with(server));
         if event["level"] == "INFO" && !served {
             assert!(event["ms"].is_number(), "{line}");
             steps.push(name.to_owned());
