@@ -35,8 +35,8 @@ check: # All of `test` but its set-up
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked
 	cargo build --workspace --bins --locked
 	@rm -f target/not-run
-	cargo nextest run --workspace --locked $(if $(CI),--profile ci)
-	@if [ -s target/not-run ]; then echo "NOT RUN, $$(wc -l <target/not-run):"; cat target/not-run; fi
+	@cargo nextest run --workspace --locked $(if $(CI),--profile ci); code=$$?; \
+	if [ -s target/not-run ]; then echo "NOT RUN, $$(wc -l <target/not-run):"; cat target/not-run; fi; exit $$code
 
 bench: guest ## Measure launch, stop, memory and control beside a bare QEMU, into target/bench
 	cargo build --profile dist --locked --bins -p launcher -p tests

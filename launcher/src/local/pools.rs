@@ -10,6 +10,7 @@ use numa::{FactError, HostRoot, NodeId};
 use crate::apply::fill;
 use crate::host::{FactsError, HostFacts};
 use crate::passthrough;
+use crate::placement::devices::near;
 use crate::placement::place::place;
 use crate::spec::Spec;
 
@@ -97,7 +98,7 @@ fn lacking(spec: &Spec, facts: &HostFacts) -> Vec<Growth> {
         .filter(|pool| pool.size == size)
         .map(|pool| pool.node)
         .collect();
-    let devices = passthrough::plan::plan(spec, facts).map(|(plan, _)| plan.near());
+    let devices = passthrough::plan::plan(spec, facts).map(|(plan, _)| near(&plan));
     let request = place(spec, &plenty, &devices.unwrap_or_default())
         .ok()
         .and_then(|placement| fill::request(&placement, &nodes));

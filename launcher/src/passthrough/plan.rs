@@ -8,7 +8,6 @@ use super::memlock::{self, Memlock};
 use super::{Assigned, Host, preflight};
 use crate::host::HostFacts;
 use crate::host::pci::PciFacts;
-use crate::placement::devices::DeviceFacts;
 use crate::refusal::{Notice, Violation};
 use crate::spec::Spec;
 use crate::spec::cpu::CpuModel;
@@ -120,18 +119,5 @@ fn address_bits(spec: &Spec, facts: &HostFacts) -> u32 {
             facts.cpu.address_bits.unwrap_or(USUAL_ADDRESS_BITS)
         }
         CpuModel::Named(_) => USUAL_ADDRESS_BITS,
-    }
-}
-
-impl PassthroughPlan {
-    /// What placement is to be near to.
-    pub fn near(&self) -> Vec<DeviceFacts> {
-        let near = self.devices.iter().map(|device| DeviceFacts {
-            name: device.name.clone(),
-            path: device.path.clone(),
-            address: device.device.to_string(),
-            node: device.host_node.map(numa::NodeId),
-        });
-        near.collect()
     }
 }

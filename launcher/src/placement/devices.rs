@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use numa::NodeId;
 
 use crate::host::HostFacts;
+use crate::passthrough::plan::PassthroughPlan;
 use crate::placement::{DevicePlacement, GuestNode};
 
 /// A device of the host's that the guest gets.
@@ -18,6 +19,17 @@ pub struct DeviceFacts {
     pub address: String,
     /// Host node, where known.
     pub node: Option<NodeId>,
+}
+
+/// What a VM is to be near to.
+pub fn near(plan: &PassthroughPlan) -> Vec<DeviceFacts> {
+    let near = plan.devices.iter().map(|device| DeviceFacts {
+        name: device.name.clone(),
+        path: device.path.clone(),
+        address: device.device.to_string(),
+        node: device.host_node.map(NodeId),
+    });
+    near.collect()
 }
 
 /// The devices' nodes, each once: first the one with the most of the pod's CPUs, then by number.

@@ -9,7 +9,7 @@ use crate::machine::fds::Fds;
 use crate::machine::{self, Parts};
 use crate::net::{self, plan::NetworkPlan};
 use crate::passthrough::{self, plan::PassthroughPlan};
-use crate::placement::{Placement, place::place};
+use crate::placement::{Placement, devices::near, place::place};
 use crate::plan::{LaunchPlan, LifecyclePlan, Options, VERSION, fds};
 use crate::refusal::{Notice, Refusal, Violation};
 use crate::spec::Spec;
@@ -45,7 +45,7 @@ impl LaunchPlan {
         parts: Planned,
         options: &Options,
     ) -> Result<Self, Refusal> {
-        match place(spec, facts, &parts.2.near()) {
+        match place(spec, facts, &near(&parts.2)) {
             Ok(placement) => Self::placed(spec, facts, placement, parts, options),
             // What else is wrong is told too.
             Err(mut violations) => {
