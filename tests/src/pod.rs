@@ -143,11 +143,11 @@ impl Pod {
 }
 
 /// Tries until it holds: for what the kernel does in its own time and tells nobody.
-pub fn until(within: Duration, holds: impl Fn() -> Result<()>) -> Result<()> {
+pub fn until<T>(within: Duration, holds: impl Fn() -> Result<T>) -> Result<T> {
     let deadline = Instant::now() + within;
     loop {
         match holds() {
-            Ok(()) => return Ok(()),
+            Ok(told) => return Ok(told),
             Err(error) if Instant::now() >= deadline => return Err(error),
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
