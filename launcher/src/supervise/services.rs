@@ -19,8 +19,9 @@ use super::agent::Port;
 use super::agent_poll::{self, Answers};
 use super::channel::Pid1;
 use super::desk::Desk;
+use super::step::Input;
 use super::wishes::{Wish, Wishes};
-use super::{cpuset, kept, logs, metrics};
+use super::{cpuset, host_devices, kept, logs, metrics};
 use crate::apply::serve::Servers;
 use crate::apply::threads;
 use crate::control;
@@ -28,6 +29,9 @@ use crate::plan::LaunchPlan;
 
 /// The longest answer of the host's CPU model.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// What is told of devices waits in its task when nobody listens.
+const DEVICES_TOLD: usize = 8;
 
 /// All of them.
 #[derive(Debug)]
@@ -40,6 +44,7 @@ pub struct Services {
     connected: watch::Sender<bool>,
     answers: watch::Receiver<Answers>,
     status: watch::Sender<Arc<Value>>,
+    devices: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
 }
 
 impl Services {
@@ -64,6 +69,7 @@ impl Services {
             connected,
             answers,
             status: watch::Sender::new(Arc::new(Value::Null)),
+            devices: mpsc::channel(DEVICES_TOLD),
         };
         (services, receiver)
     }
@@ -85,11 +91,17 @@ impl Services {
             .send_if_modified(|known| std::mem::replace(known, connected) != connected);
     }
 
-    /// What the guest agent told last; pending until that changes. Cancel-safe.
-    pub async fn agent_told(&mut self) {
-        if self.answers.changed().await.is_err() {
-            // A minimal supervisor asks nothing.
-            std::future::pending::<()>().await;
+    /// Waits for something new: of the host's devices, or, without an input, what the guest agent told. Cancel-safe.
+    pub async fn news(&mut self) -> Option<Input> {
+        let Self {
+            answers, devices, ..
+        } = self;
+        tokio::select! {
+            // We have a sender ourselves.
+            Some(input) = devices.1.recv() => Some(input),
+            Ok(()) = answers.changed() => None,
+            // A minimal supervisor asks no agent.
+            else => std::future::pending().await,
         }
     }
 
@@ -216,6 +228,15 @@ impl Services {
                 tracing::warn!(event = "cpuset-unwatched", error = %crate::cli::chain(&error), "a change of the pod's CPUs will not be noticed");
             }
         });
+    }
+
+    /// Watches the host's devices that the guest has for as long as `session` lives.
+    pub fn watch_devices(&self, plan: &LaunchPlan, session: &Session) {
+        if !plan.passthrough.devices.is_empty() {
+            let devices = plan.passthrough.devices.clone();
+            let told = self.devices.0.clone();
+            tokio::spawn(host_devices::watch(devices, session.clone(), told));
+        }
     }
 
     /// `host-model` is `-cpu host`: what that meant here is written down for whoever migrates or wonders.

@@ -11,7 +11,9 @@ mod pods;
 mod shapes;
 mod sriov;
 mod sriov_refused;
+mod sriov_removed;
 mod third_vmi;
+mod told;
 
 /// In the order in which they run.
 const CASES: &[&[Case]] = &[
@@ -19,6 +21,7 @@ const CASES: &[&[Case]] = &[
     pods::CASES,
     sriov::CASES,
     sriov_refused::CASES,
+    sriov_removed::CASES,
     placed::CASES,
     masquerade::CASES,
     shapes::CASES,
