@@ -485,6 +485,7 @@ impl<'a> Driver<'a> {
             return;
         };
         status["agent"] = self.services.answers();
+        status["elsewhere"] = self.services.elsewhere();
         if !self.services.publish(&status) {
             return;
         }

@@ -12,6 +12,7 @@ pub mod cpuset;
 pub mod desk;
 pub mod driver;
 pub mod host_devices;
+pub mod in_place;
 pub mod journal;
 pub mod kept;
 pub mod late_threads;

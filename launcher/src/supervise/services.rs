@@ -21,7 +21,7 @@ use super::channel::Pid1;
 use super::desk::Desk;
 use super::step::Input;
 use super::wishes::{Wish, Wishes};
-use super::{cpuset, host_devices, kept, logs, metrics};
+use super::{host_devices, in_place, kept, logs, metrics};
 use crate::apply::serve::Servers;
 use crate::apply::threads;
 use crate::control;
@@ -40,6 +40,8 @@ pub struct Services {
     listeners: BTreeMap<&'static str, UnixListener>,
     wishes: Wishes,
     in_place: bool,
+    elsewhere: watch::Sender<Vec<String>>,
+    is_elsewhere: watch::Receiver<Vec<String>>,
     agent: Port,
     connected: watch::Sender<bool>,
     answers: watch::Receiver<Answers>,
@@ -57,6 +59,7 @@ impl Services {
         let (wishes, receiver) = Wishes::channel();
         let (connected, is_connected) = watch::channel(false);
         let (told, answers) = watch::channel(Answers::new());
+        let (elsewhere, is_elsewhere) = watch::channel(Vec::new());
         if !minimal {
             tokio::spawn(agent_poll::poll(agent.clone(), is_connected, told));
         }
@@ -65,6 +68,8 @@ impl Services {
             listeners: BTreeMap::new(),
             wishes,
             in_place: false,
+            elsewhere,
+            is_elsewhere,
             agent,
             connected,
             answers,
@@ -91,18 +96,28 @@ impl Services {
             .send_if_modified(|known| std::mem::replace(known, connected) != connected);
     }
 
-    /// Waits for something new: of the host's devices, or, without an input, what the guest agent told. Cancel-safe.
+    /// Waits for something new: of the host's devices, or, without an input, of the guest agent or of who is elsewhere.
+    /// Cancel-safe.
     pub async fn news(&mut self) -> Option<Input> {
         let Self {
-            answers, devices, ..
+            answers,
+            devices,
+            is_elsewhere,
+            ..
         } = self;
         tokio::select! {
             // We have a sender ourselves.
             Some(input) = devices.1.recv() => Some(input),
-            Ok(()) = answers.changed() => None,
             // A minimal supervisor asks no agent.
+            Ok(()) = answers.changed() => None,
+            Ok(()) = is_elsewhere.changed() => None,
             else => std::future::pending().await,
         }
+    }
+
+    /// What is not where it was placed, a line each.
+    pub fn elsewhere(&self) -> Value {
+        json!(*self.is_elsewhere.borrow())
     }
 
     /// What the guest agent told, by question.
@@ -215,7 +230,7 @@ impl Services {
         tokio::net::UnixListener::from_std(listener)
     }
 
-    /// Keeps QEMU's threads where they were placed when the pod's CPUs change. Once: a session that was begun anew
+    /// Keeps QEMU's threads where they were placed when the pod's cpuset changes. Once: a session that was begun anew
     /// changes nothing of them.
     pub fn keep_in_place(&mut self, plan: &LaunchPlan, session: &Session, qemu: i32) {
         if self.in_place || !threads::is_placed(&plan.placement) {
@@ -223,9 +238,10 @@ impl Services {
         }
         self.in_place = true;
         let (plan, session) = (plan.clone(), session.clone());
+        let elsewhere = self.elsewhere.clone();
         tokio::spawn(async move {
-            if let Err(error) = cpuset::keep(&plan, qemu, &session).await {
-                tracing::warn!(event = "cpuset-unwatched", error = %crate::cli::chain(&error), "a change of the pod's CPUs will not be noticed");
+            if let Err(error) = in_place::keep(&plan, qemu, &session, elsewhere).await {
+                tracing::warn!(event = "cpuset-unwatched", error = %crate::cli::chain(&error), "a change of the pod's CPUs or memory nodes will not be noticed");
             }
         });
     }

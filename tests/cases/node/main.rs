@@ -14,6 +14,7 @@ mod sriov_refused;
 mod sriov_removed;
 mod third_vmi;
 mod told;
+mod vlan;
 
 /// In the order in which they run.
 const CASES: &[&[Case]] = &[
@@ -24,6 +25,7 @@ const CASES: &[&[Case]] = &[
     sriov_removed::CASES,
     placed::CASES,
     masquerade::CASES,
+    vlan::CASES,
     shapes::CASES,
 ];
 
