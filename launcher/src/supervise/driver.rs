@@ -202,7 +202,7 @@ impl<'a> Driver<'a> {
                 alarm = self.alarms.next() => self.take(Input::Alarm(alarm)),
                 Some(report) = self.reports.recv() => self.reported(report),
                 Some(wish) = self.wishes.recv() => self.wished(wish),
-                () = self.services.agent_told() => self.publish(),
+                () = self.services.told() => self.publish(),
             }
         }
     }
@@ -313,10 +313,12 @@ impl<'a> Driver<'a> {
             session,
             events,
             servers,
+            monitors,
             qemu,
         } = launched;
         self.settled = true;
         servers.start();
+        self.services.watch_network(self.plan, monitors);
         self.services.bound_logs(self.plan);
         self.services.serve_control(self.plan, self.pid1, &session);
         self.services
@@ -398,6 +400,9 @@ impl<'a> Driver<'a> {
             tracing::debug!(event = "state", from = ?self.state, to = ?state, "the VM's state changed");
             self.since = now_ms();
             self.state = state;
+            if matches!(self.state.phase, Phase::Quitting { .. } | Phase::Ended(_)) {
+                self.services.leave_network();
+            }
         }
         for action in &actions {
             match action {
@@ -478,6 +483,7 @@ impl<'a> Driver<'a> {
             return;
         };
         status["agent"] = self.services.answers();
+        status["network"] = self.services.network();
         if !self.services.publish(&status) {
             return;
         }

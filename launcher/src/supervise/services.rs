@@ -13,7 +13,8 @@ use nix::sys::socket::{Backlog, listen};
 use numa::HostRoot;
 use qmp::Session;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, watch as channel};
+use tokio::task::AbortHandle;
 
 use super::agent::Port;
 use super::agent_poll::{self, Answers};
@@ -24,6 +25,7 @@ use super::{cpuset, kept, logs, metrics};
 use crate::apply::serve::Servers;
 use crate::apply::threads;
 use crate::control;
+use crate::net::watch::{self, Health, Monitors};
 use crate::plan::LaunchPlan;
 
 /// The longest answer of the host's CPU model.
@@ -37,9 +39,12 @@ pub struct Services {
     wishes: Wishes,
     in_place: bool,
     agent: Port,
-    connected: watch::Sender<bool>,
-    answers: watch::Receiver<Answers>,
-    status: watch::Sender<Arc<Value>>,
+    connected: channel::Sender<bool>,
+    answers: channel::Receiver<Answers>,
+    status: channel::Sender<Arc<Value>>,
+    network: channel::Sender<Health>,
+    network_known: channel::Receiver<Health>,
+    watching: Option<AbortHandle>,
 }
 
 impl Services {
@@ -50,8 +55,9 @@ impl Services {
         minimal: bool,
     ) -> (Self, mpsc::Receiver<Wish>) {
         let (wishes, receiver) = Wishes::channel();
-        let (connected, is_connected) = watch::channel(false);
-        let (told, answers) = watch::channel(Answers::new());
+        let (connected, is_connected) = channel::channel(false);
+        let (told, answers) = channel::channel(Answers::new());
+        let (network, network_known) = channel::channel(Health::default());
         if !minimal {
             tokio::spawn(agent_poll::poll(agent.clone(), is_connected, told));
         }
@@ -63,7 +69,10 @@ impl Services {
             agent,
             connected,
             answers,
-            status: watch::Sender::new(Arc::new(Value::Null)),
+            status: channel::Sender::new(Arc::new(Value::Null)),
+            network,
+            network_known,
+            watching: None,
         };
         (services, receiver)
     }
@@ -85,11 +94,12 @@ impl Services {
             .send_if_modified(|known| std::mem::replace(known, connected) != connected);
     }
 
-    /// What the guest agent told last; pending until that changes. Cancel-safe.
-    pub async fn agent_told(&mut self) {
-        if self.answers.changed().await.is_err() {
-            // A minimal supervisor asks nothing.
-            std::future::pending::<()>().await;
+    /// Until what the guest agent told, or what is known of the network, is another. Cancel-safe.
+    pub async fn told(&mut self) {
+        tokio::select! {
+            // A minimal supervisor asks no agent.
+            Ok(()) = self.answers.changed() => {}
+            Ok(()) = self.network_known.changed() => {}
         }
     }
 
@@ -98,9 +108,37 @@ impl Services {
         json!(*self.answers.borrow())
     }
 
+    /// What is known of the guest's network.
+    pub fn network(&self) -> Value {
+        json!(*self.network_known.borrow())
+    }
+
+    /// Notices what others do to the guest's network.
+    pub fn watch_network(&mut self, plan: &LaunchPlan, monitors: Monitors) {
+        let (plan, told) = (plan.network.clone(), self.network.clone());
+        let watching = tokio::spawn(async move {
+            if let Err(error) = watch::watch(&plan, monitors, &told).await {
+                tracing::warn!(event = "network.unwatched", error = %error, "network: a change will not be noticed");
+            }
+        });
+        self.watching = Some(watching.abort_handle());
+    }
+
+    /// Taps go with QEMU: that is no news.
+    pub fn leave_network(&mut self) {
+        if let Some(watching) = self.watching.take() {
+            watching.abort();
+        }
+    }
+
     /// What a supervisor that follows another one can serve before it has found QEMU.
     pub fn serve_without_qemu(&mut self, plan: &LaunchPlan) {
         Servers::resume(&plan.network, &mut self.kept).start();
+        let monitors = Monitors {
+            links: self.kept.remove(kept::LINKS),
+            rules: self.kept.remove(kept::RULES),
+        };
+        self.watch_network(plan, monitors);
         self.bound_logs(plan);
     }
 
