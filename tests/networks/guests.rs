@@ -16,7 +16,7 @@ pub(crate) const OUTSIDE: &str = "192.0.2.1";
 /// Where each guest takes orders.
 pub(crate) const PORT: u16 = 5200;
 /// Four boot at once.
-const BOOT: Duration = Duration::from_secs(400);
+const BOOT: Duration = Duration::from_secs(900);
 
 /// The igb's PF as the uplink of the bridge `br1`, its VF for passthrough; all of it untagged.
 pub(crate) struct Wire {

@@ -19,6 +19,9 @@ pub(crate) const MEASURES: [(&str, &str); 3] = [
 pub(crate) type Measured = Vec<(String, Vec<(String, Vec<f64>)>)>;
 
 pub(crate) fn rounds(guests: &mut [Guest], rounds: usize) -> Result<Measured> {
+    for guest in guests.iter() {
+        nic::ping_from_wire(guest.address).with_context(|| guest.name)?;
+    }
     let mut values: BTreeMap<(usize, usize), Vec<f64>> = BTreeMap::new();
     // The first one warms caches up and does not count.
     for round in 0..=rounds {
@@ -53,7 +56,7 @@ pub(crate) fn rounds(guests: &mut [Guest], rounds: usize) -> Result<Measured> {
 fn one(guest: &Guest, order: &str) -> Result<f64> {
     let (program, streams) = order.split_once(' ').unwrap_or((order, ""));
     let script = format!(
-        "echo {program} {OUTSIDE} {streams} | busybox nc -w 100 {} {PORT}",
+        "echo {program} {OUTSIDE} {streams} | busybox nc -w 300 {} {PORT}",
         guest.address
     );
     let said = nic::wire_output("sh", &["-c", &script])?;
