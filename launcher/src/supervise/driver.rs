@@ -484,6 +484,7 @@ impl<'a> Driver<'a> {
         };
         status["agent"] = self.services.answers();
         status["network"] = self.services.network();
+        status["elsewhere"] = self.services.elsewhere();
         if !self.services.publish(&status) {
             return;
         }

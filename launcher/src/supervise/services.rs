@@ -13,7 +13,7 @@ use nix::sys::socket::{Backlog, listen};
 use numa::HostRoot;
 use qmp::Session;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch as channel};
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::agent::Port;
@@ -21,11 +21,11 @@ use super::agent_poll::{self, Answers};
 use super::channel::Pid1;
 use super::desk::Desk;
 use super::wishes::{Wish, Wishes};
-use super::{cpuset, kept, logs, metrics};
+use super::{in_place, kept, logs, metrics};
 use crate::apply::serve::Servers;
 use crate::apply::threads;
 use crate::control;
-use crate::net::watch::{self, Health, Monitors};
+use crate::net::watch::{Health, Monitors, watch as watch_network};
 use crate::plan::LaunchPlan;
 
 /// The longest answer of the host's CPU model.
@@ -38,12 +38,14 @@ pub struct Services {
     listeners: BTreeMap<&'static str, UnixListener>,
     wishes: Wishes,
     in_place: bool,
+    elsewhere: watch::Sender<Vec<String>>,
+    is_elsewhere: watch::Receiver<Vec<String>>,
     agent: Port,
-    connected: channel::Sender<bool>,
-    answers: channel::Receiver<Answers>,
-    status: channel::Sender<Arc<Value>>,
-    network: channel::Sender<Health>,
-    network_known: channel::Receiver<Health>,
+    connected: watch::Sender<bool>,
+    answers: watch::Receiver<Answers>,
+    status: watch::Sender<Arc<Value>>,
+    network: watch::Sender<Health>,
+    network_known: watch::Receiver<Health>,
     watching: Option<AbortHandle>,
 }
 
@@ -55,9 +57,10 @@ impl Services {
         minimal: bool,
     ) -> (Self, mpsc::Receiver<Wish>) {
         let (wishes, receiver) = Wishes::channel();
-        let (connected, is_connected) = channel::channel(false);
-        let (told, answers) = channel::channel(Answers::new());
-        let (network, network_known) = channel::channel(Health::default());
+        let (connected, is_connected) = watch::channel(false);
+        let (told, answers) = watch::channel(Answers::new());
+        let (elsewhere, is_elsewhere) = watch::channel(Vec::new());
+        let (network, network_known) = watch::channel(Health::default());
         if !minimal {
             tokio::spawn(agent_poll::poll(agent.clone(), is_connected, told));
         }
@@ -66,10 +69,12 @@ impl Services {
             listeners: BTreeMap::new(),
             wishes,
             in_place: false,
+            elsewhere,
+            is_elsewhere,
             agent,
             connected,
             answers,
-            status: channel::Sender::new(Arc::new(Value::Null)),
+            status: watch::Sender::new(Arc::new(Value::Null)),
             network,
             network_known,
             watching: None,
@@ -94,13 +99,21 @@ impl Services {
             .send_if_modified(|known| std::mem::replace(known, connected) != connected);
     }
 
-    /// Until what the guest agent told, or what is known of the network, is another. Cancel-safe.
+    /// Until the guest agent told something new, something of the VM's went elsewhere, or its network is another.
+    /// Cancel-safe.
     pub async fn told(&mut self) {
         tokio::select! {
-            // A minimal supervisor asks no agent.
+            // A minimal supervisor asks nothing.
             Ok(()) = self.answers.changed() => {}
+            Ok(()) = self.is_elsewhere.changed() => {}
             Ok(()) = self.network_known.changed() => {}
+            else => std::future::pending().await,
         }
+    }
+
+    /// What is not where it was placed, a line each.
+    pub fn elsewhere(&self) -> Value {
+        json!(*self.is_elsewhere.borrow())
     }
 
     /// What the guest agent told, by question.
@@ -117,7 +130,7 @@ impl Services {
     pub fn watch_network(&mut self, plan: &LaunchPlan, monitors: Monitors) {
         let (plan, told) = (plan.network.clone(), self.network.clone());
         let watching = tokio::spawn(async move {
-            if let Err(error) = watch::watch(&plan, monitors, &told).await {
+            if let Err(error) = watch_network(&plan, monitors, &told).await {
                 tracing::warn!(event = "network.unwatched", error = %error, "network: a change will not be noticed");
             }
         });
@@ -241,7 +254,7 @@ impl Services {
         tokio::net::UnixListener::from_std(listener)
     }
 
-    /// Keeps QEMU's threads where they were placed when the pod's CPUs change. Once: a session that was begun anew
+    /// Keeps QEMU's threads where they were placed when the pod's cpuset changes. Once: a session that was begun anew
     /// changes nothing of them.
     pub fn keep_in_place(&mut self, plan: &LaunchPlan, session: &Session, qemu: i32) {
         if self.in_place || !threads::is_placed(&plan.placement) {
@@ -249,9 +262,10 @@ impl Services {
         }
         self.in_place = true;
         let (plan, session) = (plan.clone(), session.clone());
+        let elsewhere = self.elsewhere.clone();
         tokio::spawn(async move {
-            if let Err(error) = cpuset::keep(&plan, qemu, &session).await {
-                tracing::warn!(event = "cpuset-unwatched", error = %crate::cli::chain(&error), "a change of the pod's CPUs will not be noticed");
+            if let Err(error) = in_place::keep(&plan, qemu, &session, elsewhere).await {
+                tracing::warn!(event = "cpuset-unwatched", error = %crate::cli::chain(&error), "a change of the pod's CPUs or memory nodes will not be noticed");
             }
         });
     }
