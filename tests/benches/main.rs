@@ -15,6 +15,7 @@ mod picture;
 mod placement;
 mod plan;
 mod pod;
+mod prefault;
 mod report;
 mod sample;
 mod shape;
@@ -147,6 +148,9 @@ async fn measure(asked: &Asked, report: &mut Report) -> Result<()> {
     }
     if wanted("placement") {
         placement::measure(rounds, report)?;
+    }
+    if wanted("prefault") {
+        prefault::measure(rounds, report).await?;
     }
     Ok(())
 }

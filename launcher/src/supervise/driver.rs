@@ -202,7 +202,7 @@ impl<'a> Driver<'a> {
                 alarm = self.alarms.next() => self.take(Input::Alarm(alarm)),
                 Some(report) = self.reports.recv() => self.reported(report),
                 Some(wish) = self.wishes.recv() => self.wished(wish),
-                () = self.services.agent_told() => self.publish(),
+                () = self.services.told() => self.publish(),
             }
         }
     }
@@ -478,6 +478,7 @@ impl<'a> Driver<'a> {
             return;
         };
         status["agent"] = self.services.answers();
+        status["elsewhere"] = self.services.elsewhere();
         if !self.services.publish(&status) {
             return;
         }

@@ -20,7 +20,7 @@ use super::agent_poll::{self, Answers};
 use super::channel::Pid1;
 use super::desk::Desk;
 use super::wishes::{Wish, Wishes};
-use super::{cpuset, kept, logs, metrics};
+use super::{in_place, kept, logs, metrics};
 use crate::apply::serve::Servers;
 use crate::apply::threads;
 use crate::control;
@@ -36,6 +36,8 @@ pub struct Services {
     listeners: BTreeMap<&'static str, UnixListener>,
     wishes: Wishes,
     in_place: bool,
+    elsewhere: watch::Sender<Vec<String>>,
+    is_elsewhere: watch::Receiver<Vec<String>>,
     agent: Port,
     connected: watch::Sender<bool>,
     answers: watch::Receiver<Answers>,
@@ -52,6 +54,7 @@ impl Services {
         let (wishes, receiver) = Wishes::channel();
         let (connected, is_connected) = watch::channel(false);
         let (told, answers) = watch::channel(Answers::new());
+        let (elsewhere, is_elsewhere) = watch::channel(Vec::new());
         if !minimal {
             tokio::spawn(agent_poll::poll(agent.clone(), is_connected, told));
         }
@@ -60,6 +63,8 @@ impl Services {
             listeners: BTreeMap::new(),
             wishes,
             in_place: false,
+            elsewhere,
+            is_elsewhere,
             agent,
             connected,
             answers,
@@ -85,12 +90,19 @@ impl Services {
             .send_if_modified(|known| std::mem::replace(known, connected) != connected);
     }
 
-    /// What the guest agent told last; pending until that changes. Cancel-safe.
-    pub async fn agent_told(&mut self) {
-        if self.answers.changed().await.is_err() {
+    /// Until the guest agent told something new, or something of the VM's went elsewhere. Cancel-safe.
+    pub async fn told(&mut self) {
+        tokio::select! {
             // A minimal supervisor asks nothing.
-            std::future::pending::<()>().await;
+            Ok(()) = self.answers.changed() => {}
+            Ok(()) = self.is_elsewhere.changed() => {}
+            else => std::future::pending().await,
         }
+    }
+
+    /// What is not where it was placed, a line each.
+    pub fn elsewhere(&self) -> Value {
+        json!(*self.is_elsewhere.borrow())
     }
 
     /// What the guest agent told, by question.
@@ -203,7 +215,7 @@ impl Services {
         tokio::net::UnixListener::from_std(listener)
     }
 
-    /// Keeps QEMU's threads where they were placed when the pod's CPUs change. Once: a session that was begun anew
+    /// Keeps QEMU's threads where they were placed when the pod's cpuset changes. Once: a session that was begun anew
     /// changes nothing of them.
     pub fn keep_in_place(&mut self, plan: &LaunchPlan, session: &Session, qemu: i32) {
         if self.in_place || !threads::is_placed(&plan.placement) {
@@ -211,9 +223,10 @@ impl Services {
         }
         self.in_place = true;
         let (plan, session) = (plan.clone(), session.clone());
+        let elsewhere = self.elsewhere.clone();
         tokio::spawn(async move {
-            if let Err(error) = cpuset::keep(&plan, qemu, &session).await {
-                tracing::warn!(event = "cpuset-unwatched", error = %crate::cli::chain(&error), "a change of the pod's CPUs will not be noticed");
+            if let Err(error) = in_place::keep(&plan, qemu, &session, elsewhere).await {
+                tracing::warn!(event = "cpuset-unwatched", error = %crate::cli::chain(&error), "a change of the pod's CPUs or memory nodes will not be noticed");
             }
         });
     }

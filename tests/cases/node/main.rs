@@ -12,6 +12,7 @@ mod shapes;
 mod sriov;
 mod sriov_refused;
 mod third_vmi;
+mod vlan;
 
 /// In the order in which they run.
 const CASES: &[&[Case]] = &[
@@ -21,6 +22,7 @@ const CASES: &[&[Case]] = &[
     sriov_refused::CASES,
     placed::CASES,
     masquerade::CASES,
+    vlan::CASES,
     shapes::CASES,
 ];
 
