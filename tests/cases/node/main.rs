@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use tests::node::Case;
 
 mod facts;
+mod held_back;
 mod masquerade;
+mod memory;
 mod placed;
 mod pods;
 mod shapes;
@@ -24,6 +26,7 @@ const CASES: &[&[Case]] = &[
     sriov_refused::CASES,
     sriov_removed::CASES,
     placed::CASES,
+    memory::CASES,
     masquerade::CASES,
     vlan::CASES,
     shapes::CASES,

@@ -145,6 +145,7 @@ pub(crate) fn crates() -> BTreeMap<&'static str, Vec<String>> {
         ("procfs", "host numa"),
         ("qapi", "qmp"),
         ("rtnetlink", "net local"),
+        ("seccompiler", "tests/src/bin"),
         ("serde-saphyr", "vmi"),
         ("serde_ignored", "vmi"),
         ("serde_path_to_error", "vmi"),
@@ -163,7 +164,7 @@ pub(crate) fn crates() -> BTreeMap<&'static str, Vec<String>> {
         ),
     ];
     let place = |room: &str| match room {
-        "numa" | "qmp" => room.to_owned(),
+        "numa" | "qmp" | "tests/src/bin" => room.to_owned(),
         room => format!("launcher/src/{room}"),
     };
     rooms
