@@ -22,6 +22,7 @@ pub struct Pod {
     name: String,
     options: Vec<String>,
     arguments: Vec<String>,
+    boot: Option<Utf8PathBuf>,
 }
 
 impl Pod {
@@ -31,7 +32,15 @@ impl Pod {
             name: name.to_owned(),
             options: vec!["--name".to_owned(), name.to_owned()],
             arguments: Vec::new(),
+            boot: None,
         }
+    }
+
+    /// Another guest than the demo guest built from the node's kernel, by the directory of its kernel-boot container.
+    #[must_use]
+    pub fn boot(mut self, directory: Utf8PathBuf) -> Self {
+        self.boot = Some(directory);
+        self
     }
 
     /// Options of `tests/node/pod`, such as `["--cpus", "4-6", "--mems", "1"]`.
@@ -82,7 +91,7 @@ impl Pod {
     fn launcher(mut self, command: &str, vmi: &str) -> Result<Running> {
         let file = Utf8PathBuf::from(format!("/tmp/{}.vmi", self.name));
         std::fs::write(&file, vmi)?;
-        let boot = guest::generic_boot_dir();
+        let boot = self.boot.take().unwrap_or_else(guest::generic_boot_dir);
         let mut args = vec![
             command,
             "--vmi",
