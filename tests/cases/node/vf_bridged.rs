@@ -73,7 +73,7 @@ fn bridged() -> Result<()> {
 fn start(name: &str, link: &str) -> Result<Running> {
     let vmi = kernel::read(project().join("examples/bridge.yaml"))?;
     let prepare = format!(
-        "nsenter --net=/proc/1/ns/net ip link set {link} netns pod-{name} && ip link set {link} name {LINK} && ip link set {LINK} up"
+        "nsenter --net=/proc/1/ns/net ip link set {link} netns pod-{name} name {LINK} && ip link set {LINK} up"
     );
     Pod::new(name)
         .options(["--prepare", &prepare, "--cap", "net_admin"])
