@@ -317,10 +317,12 @@ impl<'a> Driver<'a> {
             session,
             events,
             servers,
+            monitors,
             qemu,
         } = launched;
         self.settled = true;
         servers.start();
+        self.services.watch_network(self.plan, monitors);
         self.services.bound_logs(self.plan);
         self.services.serve_control(self.plan, self.pid1, &session);
         self.services
@@ -405,6 +407,9 @@ impl<'a> Driver<'a> {
             host_devices::tell(&self.plan.passthrough, &self.state.leaving, &state.leaving);
             self.since = now_ms();
             self.state = state;
+            if matches!(self.state.phase, Phase::Quitting { .. } | Phase::Ended(_)) {
+                self.services.leave_network();
+            }
         }
         for action in &actions {
             match action {
@@ -485,6 +490,7 @@ impl<'a> Driver<'a> {
             return;
         };
         status["agent"] = self.services.answers();
+        status["network"] = self.services.network();
         status["elsewhere"] = self.services.elsewhere();
         if !self.services.publish(&status) {
             return;

@@ -14,6 +14,7 @@ use numa::HostRoot;
 use qmp::Session;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 
 use super::agent::Port;
 use super::agent_poll::{self, Answers};
@@ -25,6 +26,7 @@ use super::{host_devices, in_place, kept, logs, metrics};
 use crate::apply::serve::Servers;
 use crate::apply::threads;
 use crate::control;
+use crate::net::watch::{Health, Monitors, watch as watch_network};
 use crate::plan::LaunchPlan;
 
 /// The longest answer of the host's CPU model.
@@ -47,6 +49,9 @@ pub struct Services {
     answers: watch::Receiver<Answers>,
     status: watch::Sender<Arc<Value>>,
     devices: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
+    network: watch::Sender<Health>,
+    network_known: watch::Receiver<Health>,
+    watching: Option<AbortHandle>,
 }
 
 impl Services {
@@ -60,6 +65,7 @@ impl Services {
         let (connected, is_connected) = watch::channel(false);
         let (told, answers) = watch::channel(Answers::new());
         let (elsewhere, is_elsewhere) = watch::channel(Vec::new());
+        let (network, network_known) = watch::channel(Health::default());
         if !minimal {
             tokio::spawn(agent_poll::poll(agent.clone(), is_connected, told));
         }
@@ -75,6 +81,9 @@ impl Services {
             answers,
             status: watch::Sender::new(Arc::new(Value::Null)),
             devices: mpsc::channel(DEVICES_TOLD),
+            network,
+            network_known,
+            watching: None,
         };
         (services, receiver)
     }
@@ -96,13 +105,14 @@ impl Services {
             .send_if_modified(|known| std::mem::replace(known, connected) != connected);
     }
 
-    /// Waits for something new: of the host's devices, or, without an input, of the guest agent or of who is elsewhere.
-    /// Cancel-safe.
+    /// Waits for something new: of the host's devices, or, without an input, of the guest agent, of who is
+    /// elsewhere or of its network. Cancel-safe.
     pub async fn news(&mut self) -> Option<Input> {
         let Self {
             answers,
             devices,
             is_elsewhere,
+            network_known,
             ..
         } = self;
         tokio::select! {
@@ -111,6 +121,7 @@ impl Services {
             // A minimal supervisor asks no agent.
             Ok(()) = answers.changed() => None,
             Ok(()) = is_elsewhere.changed() => None,
+            Ok(()) = network_known.changed() => None,
             else => std::future::pending().await,
         }
     }
@@ -125,9 +136,37 @@ impl Services {
         json!(*self.answers.borrow())
     }
 
+    /// What is known of the guest's network.
+    pub fn network(&self) -> Value {
+        json!(*self.network_known.borrow())
+    }
+
+    /// Notices what others do to the guest's network.
+    pub fn watch_network(&mut self, plan: &LaunchPlan, monitors: Monitors) {
+        let (plan, told) = (plan.network.clone(), self.network.clone());
+        let watching = tokio::spawn(async move {
+            if let Err(error) = watch_network(&plan, monitors, &told).await {
+                tracing::warn!(event = "network.unwatched", error = %error, "network: a change will not be noticed");
+            }
+        });
+        self.watching = Some(watching.abort_handle());
+    }
+
+    /// Taps go with QEMU: that is no news.
+    pub fn leave_network(&mut self) {
+        if let Some(watching) = self.watching.take() {
+            watching.abort();
+        }
+    }
+
     /// What a supervisor that follows another one can serve before it has found QEMU.
     pub fn serve_without_qemu(&mut self, plan: &LaunchPlan) {
         Servers::resume(&plan.network, &mut self.kept).start();
+        let monitors = Monitors {
+            links: self.kept.remove(kept::LINKS),
+            rules: self.kept.remove(kept::RULES),
+        };
+        self.watch_network(plan, monitors);
         self.bound_logs(plan);
     }
 
