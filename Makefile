@@ -22,7 +22,7 @@ node: setup ## Build the emulated node into target/node, and a demo guest for it
 	@tests/node/build
 
 run: guest ## Boot the demo guest, prove its network both ways, power off
-	cargo build --release --locked --bins -p launcher -p tests
+	cargo build --release --locked -p launcher -p tests --bin virt-launcher --bin prove
 	$(RELEASE)/prove $(RELEASE)/virt-launcher run --vmi examples/masquerade.json \
 		--kernel-boot-dir target/guest --allow-emulation
 

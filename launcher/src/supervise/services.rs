@@ -20,8 +20,9 @@ use super::agent::Port;
 use super::agent_poll::{self, Answers};
 use super::channel::Pid1;
 use super::desk::Desk;
+use super::step::Input;
 use super::wishes::{Wish, Wishes};
-use super::{in_place, kept, logs, metrics};
+use super::{host_devices, in_place, kept, logs, metrics};
 use crate::apply::serve::Servers;
 use crate::apply::threads;
 use crate::control;
@@ -30,6 +31,9 @@ use crate::plan::LaunchPlan;
 
 /// The longest answer of the host's CPU model.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// What is told of devices waits in its task when nobody listens.
+const DEVICES_TOLD: usize = 8;
 
 /// All of them.
 #[derive(Debug)]
@@ -44,6 +48,7 @@ pub struct Services {
     connected: watch::Sender<bool>,
     answers: watch::Receiver<Answers>,
     status: watch::Sender<Arc<Value>>,
+    devices: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
     network: watch::Sender<Health>,
     network_known: watch::Receiver<Health>,
     watching: Option<AbortHandle>,
@@ -75,6 +80,7 @@ impl Services {
             connected,
             answers,
             status: watch::Sender::new(Arc::new(Value::Null)),
+            devices: mpsc::channel(DEVICES_TOLD),
             network,
             network_known,
             watching: None,
@@ -99,14 +105,23 @@ impl Services {
             .send_if_modified(|known| std::mem::replace(known, connected) != connected);
     }
 
-    /// Until the guest agent told something new, something of the VM's went elsewhere, or its network is another.
-    /// Cancel-safe.
-    pub async fn told(&mut self) {
+    /// Waits for something new: of the host's devices, or, without an input, of the guest agent, of who is
+    /// elsewhere or of its network. Cancel-safe.
+    pub async fn news(&mut self) -> Option<Input> {
+        let Self {
+            answers,
+            devices,
+            is_elsewhere,
+            network_known,
+            ..
+        } = self;
         tokio::select! {
-            // A minimal supervisor asks nothing.
-            Ok(()) = self.answers.changed() => {}
-            Ok(()) = self.is_elsewhere.changed() => {}
-            Ok(()) = self.network_known.changed() => {}
+            // We have a sender ourselves.
+            Some(input) = devices.1.recv() => Some(input),
+            // A minimal supervisor asks no agent.
+            Ok(()) = answers.changed() => None,
+            Ok(()) = is_elsewhere.changed() => None,
+            Ok(()) = network_known.changed() => None,
             else => std::future::pending().await,
         }
     }
@@ -268,6 +283,15 @@ impl Services {
                 tracing::warn!(event = "cpuset-unwatched", error = %crate::cli::chain(&error), "a change of the pod's CPUs or memory nodes will not be noticed");
             }
         });
+    }
+
+    /// Watches the host's devices that the guest has for as long as `session` lives.
+    pub fn watch_devices(&self, plan: &LaunchPlan, session: &Session) {
+        if !plan.passthrough.devices.is_empty() {
+            let devices = plan.passthrough.devices.clone();
+            let told = self.devices.0.clone();
+            tokio::spawn(host_devices::watch(devices, session.clone(), told));
+        }
     }
 
     /// `host-model` is `-cpu host`: what that meant here is written down for whoever migrates or wonders.

@@ -49,12 +49,15 @@ fn run_case(name: &str, limit: Duration) -> Result<()> {
         .args(["--case", name])
         .env("NODE_CGROUP", "case")
         .env("RUST_BACKTRACE", "0")
+        // Else insta asks cargo.
+        .env("INSTA_WORKSPACE_ROOT", crate::project())
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
         .spawn()?;
     let ended = wait(&mut case, limit);
     clean_up()?;
+    keep_snapshots()?;
     let status = match ended? {
         Some(status) => status,
         None => {
@@ -63,6 +66,22 @@ fn run_case(name: &str, limit: Duration) -> Result<()> {
         }
     };
     ensure!(status.success(), "{status}");
+    Ok(())
+}
+
+/// Snapshots that differ are in the node's memory: out with them, to be read and moved to where they belong.
+fn keep_snapshots() -> Result<()> {
+    let directory = crate::project().join("tests/cases/node/snapshots");
+    let Ok(entries) = directory.read_dir_utf8() else {
+        return Ok(());
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().ends_with(".snap.new") {
+            fs::copy(entry.path(), Path::new(RESULTS).join(entry.file_name()))?;
+            fs::remove_file(entry.path())?;
+        }
+    }
     Ok(())
 }
 
