@@ -135,7 +135,7 @@ fn unescape(name: &str) -> String {
 }
 
 /// Adds what the text of `/proc/PID/maps` tells: `start-end perms offset dev inode path`.
-fn identify(mappings: &mut [Mapping], maps: &str) {
+pub fn identify(mappings: &mut [Mapping], maps: &str) {
     let line = |line: &str| {
         let hex = |text| u64::from_str_radix(text, 16).ok();
         let mut words = line.split_whitespace();
