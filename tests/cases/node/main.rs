@@ -5,13 +5,18 @@ use std::process::ExitCode;
 use tests::node::Case;
 
 mod facts;
+mod held_back;
 mod masquerade;
+mod memory;
 mod placed;
 mod pods;
 mod shapes;
 mod sriov;
 mod sriov_refused;
+mod sriov_removed;
 mod third_vmi;
+mod told;
+mod vlan;
 
 /// In the order in which they run.
 const CASES: &[&[Case]] = &[
@@ -19,8 +24,11 @@ const CASES: &[&[Case]] = &[
     pods::CASES,
     sriov::CASES,
     sriov_refused::CASES,
+    sriov_removed::CASES,
     placed::CASES,
+    memory::CASES,
     masquerade::CASES,
+    vlan::CASES,
     shapes::CASES,
 ];
 
