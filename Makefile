@@ -38,8 +38,8 @@ check: # All of `test` but its set-up
 	@cargo nextest run --workspace --locked $(if $(CI),--profile ci); code=$$?; \
 	if [ -s target/not-run ]; then echo "NOT RUN, $$(wc -l <target/not-run):"; cat target/not-run; fi; exit $$code
 
-# Static: a third less to do at each exec, and no page of a library to hold.
-STATIC := -C target-feature=+crt-static
+# Static, at fixed addresses: nothing to relocate or to look up at either exec (docs/performance.md says what that is worth).
+STATIC := -C target-feature=+crt-static -C relocation-model=static
 
 dist: setup ## Build the program that ships, into target/dist
 	cargo rustc --profile dist --locked -p launcher --bin virt-launcher -- $(STATIC)
