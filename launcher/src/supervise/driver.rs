@@ -15,6 +15,7 @@ use super::agent::Port;
 use super::alarms::Alarms;
 use super::channel::{Found, Pid1};
 use super::commands::{Commands, Report};
+use super::host_devices;
 use super::journal::Journal;
 use super::outcome::Outcome;
 use super::qemu::{Monitor, Word};
@@ -202,7 +203,10 @@ impl<'a> Driver<'a> {
                 alarm = self.alarms.next() => self.take(Input::Alarm(alarm)),
                 Some(report) = self.reports.recv() => self.reported(report),
                 Some(wish) = self.wishes.recv() => self.wished(wish),
-                () = self.services.told() => self.publish(),
+                news = self.services.news() => match news {
+                    Some(input) => self.take(input),
+                    None => self.publish(),
+                },
             }
         }
     }
@@ -313,16 +317,19 @@ impl<'a> Driver<'a> {
             session,
             events,
             servers,
+            monitors,
             qemu,
         } = launched;
         self.settled = true;
         servers.start();
+        self.services.watch_network(self.plan, monitors);
         self.services.bound_logs(self.plan);
         self.services.serve_control(self.plan, self.pid1, &session);
         self.services
             .serve_metrics(self.plan, self.pid1, &session, qemu);
         self.services.record_host_model(self.plan, &session);
         self.services.keep_in_place(self.plan, &session, qemu);
+        self.services.watch_devices(self.plan, &session);
         self.monitor = Monitor::Live { session, events };
         self.take(Input::Started {
             paused: self.plan.lifecycle.start_paused,
@@ -348,6 +355,7 @@ impl<'a> Driver<'a> {
         self.ready();
         let (plan, started) = (self.plan, self.started);
         self.services.keep_in_place(self.plan, &session, qemu);
+        self.services.watch_devices(self.plan, &session);
         if self.state.phase != Phase::Starting {
             return None;
         }
@@ -396,8 +404,12 @@ impl<'a> Driver<'a> {
     fn enter(&mut self, state: State, actions: Vec<Action>, mut asker: Option<Answer>) {
         if state != self.state {
             tracing::debug!(event = "state", from = ?self.state, to = ?state, "the VM's state changed");
+            host_devices::tell(&self.plan.passthrough, &self.state.leaving, &state.leaving);
             self.since = now_ms();
             self.state = state;
+            if matches!(self.state.phase, Phase::Quitting { .. } | Phase::Ended(_)) {
+                self.services.leave_network();
+            }
         }
         for action in &actions {
             match action {
@@ -478,6 +490,7 @@ impl<'a> Driver<'a> {
             return;
         };
         status["agent"] = self.services.answers();
+        status["network"] = self.services.network();
         status["elsewhere"] = self.services.elsewhere();
         if !self.services.publish(&status) {
             return;

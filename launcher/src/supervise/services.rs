@@ -14,20 +14,26 @@ use numa::HostRoot;
 use qmp::Session;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 
 use super::agent::Port;
 use super::agent_poll::{self, Answers};
 use super::channel::Pid1;
 use super::desk::Desk;
+use super::step::Input;
 use super::wishes::{Wish, Wishes};
-use super::{in_place, kept, logs, metrics};
+use super::{host_devices, in_place, kept, logs, metrics};
 use crate::apply::serve::Servers;
 use crate::apply::threads;
 use crate::control;
+use crate::net::watch::{Health, Monitors, watch as watch_network};
 use crate::plan::LaunchPlan;
 
 /// The longest answer of the host's CPU model.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// What is told of devices waits in its task when nobody listens.
+const DEVICES_TOLD: usize = 8;
 
 /// All of them.
 #[derive(Debug)]
@@ -42,6 +48,10 @@ pub struct Services {
     connected: watch::Sender<bool>,
     answers: watch::Receiver<Answers>,
     status: watch::Sender<Arc<Value>>,
+    devices: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
+    network: watch::Sender<Health>,
+    network_known: watch::Receiver<Health>,
+    watching: Option<AbortHandle>,
 }
 
 impl Services {
@@ -55,6 +65,7 @@ impl Services {
         let (connected, is_connected) = watch::channel(false);
         let (told, answers) = watch::channel(Answers::new());
         let (elsewhere, is_elsewhere) = watch::channel(Vec::new());
+        let (network, network_known) = watch::channel(Health::default());
         if !minimal {
             tokio::spawn(agent_poll::poll(agent.clone(), is_connected, told));
         }
@@ -69,6 +80,10 @@ impl Services {
             connected,
             answers,
             status: watch::Sender::new(Arc::new(Value::Null)),
+            devices: mpsc::channel(DEVICES_TOLD),
+            network,
+            network_known,
+            watching: None,
         };
         (services, receiver)
     }
@@ -90,12 +105,23 @@ impl Services {
             .send_if_modified(|known| std::mem::replace(known, connected) != connected);
     }
 
-    /// Until the guest agent told something new, or something of the VM's went elsewhere. Cancel-safe.
-    pub async fn told(&mut self) {
+    /// Waits for something new: of the host's devices, or, without an input, of the guest agent, of who is
+    /// elsewhere or of its network. Cancel-safe.
+    pub async fn news(&mut self) -> Option<Input> {
+        let Self {
+            answers,
+            devices,
+            is_elsewhere,
+            network_known,
+            ..
+        } = self;
         tokio::select! {
-            // A minimal supervisor asks nothing.
-            Ok(()) = self.answers.changed() => {}
-            Ok(()) = self.is_elsewhere.changed() => {}
+            // We have a sender ourselves.
+            Some(input) = devices.1.recv() => Some(input),
+            // A minimal supervisor asks no agent.
+            Ok(()) = answers.changed() => None,
+            Ok(()) = is_elsewhere.changed() => None,
+            Ok(()) = network_known.changed() => None,
             else => std::future::pending().await,
         }
     }
@@ -110,9 +136,37 @@ impl Services {
         json!(*self.answers.borrow())
     }
 
+    /// What is known of the guest's network.
+    pub fn network(&self) -> Value {
+        json!(*self.network_known.borrow())
+    }
+
+    /// Notices what others do to the guest's network.
+    pub fn watch_network(&mut self, plan: &LaunchPlan, monitors: Monitors) {
+        let (plan, told) = (plan.network.clone(), self.network.clone());
+        let watching = tokio::spawn(async move {
+            if let Err(error) = watch_network(&plan, monitors, &told).await {
+                tracing::warn!(event = "network.unwatched", error = %error, "network: a change will not be noticed");
+            }
+        });
+        self.watching = Some(watching.abort_handle());
+    }
+
+    /// Taps go with QEMU: that is no news.
+    pub fn leave_network(&mut self) {
+        if let Some(watching) = self.watching.take() {
+            watching.abort();
+        }
+    }
+
     /// What a supervisor that follows another one can serve before it has found QEMU.
     pub fn serve_without_qemu(&mut self, plan: &LaunchPlan) {
         Servers::resume(&plan.network, &mut self.kept).start();
+        let monitors = Monitors {
+            links: self.kept.remove(kept::LINKS),
+            rules: self.kept.remove(kept::RULES),
+        };
+        self.watch_network(plan, monitors);
         self.bound_logs(plan);
     }
 
@@ -229,6 +283,15 @@ impl Services {
                 tracing::warn!(event = "cpuset-unwatched", error = %crate::cli::chain(&error), "a change of the pod's CPUs or memory nodes will not be noticed");
             }
         });
+    }
+
+    /// Watches the host's devices that the guest has for as long as `session` lives.
+    pub fn watch_devices(&self, plan: &LaunchPlan, session: &Session) {
+        if !plan.passthrough.devices.is_empty() {
+            let devices = plan.passthrough.devices.clone();
+            let told = self.devices.0.clone();
+            tokio::spawn(host_devices::watch(devices, session.clone(), told));
+        }
     }
 
     /// `host-model` is `-cpu host`: what that meant here is written down for whoever migrates or wonders.

@@ -1,11 +1,15 @@
 //! Where a VM is in its life, as the journal keeps it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::supervise::outcome::Outcome;
 
 /// More disks than a VM has.
 pub(super) const MOST_FAILED: usize = 64;
+/// More devices of the host than a VM has.
+pub(super) const MOST_LEAVING: usize = 64;
 
 /// Where the VM is in its life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +26,9 @@ pub struct State {
     pub failed: Vec<IoError>,
     /// What the next `STOP` will have been for.
     pub stopping_for: Option<Pause>,
+    /// Devices of the host that the guest is to let go or has no more, by QEMU's id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub leaving: BTreeMap<String, Leaving>,
 }
 
 /// The way through a life.
@@ -89,6 +96,18 @@ pub enum Frozen {
     Thawing,
 }
 
+/// How far a device of the host is on its way out of the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Leaving {
+    /// Its driver on the host gives it up, and QEMU has asked the guest to let it go.
+    WantedBack,
+    /// The guest said no.
+    NotLetGo,
+    /// The guest has it no more.
+    Gone,
+}
+
 /// A disk that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IoError {
@@ -110,11 +129,24 @@ impl State {
             agent: false,
             failed: Vec::new(),
             stopping_for: None,
+            leaving: BTreeMap::new(),
         }
     }
 
     pub(super) fn is_paused(&self) -> bool {
         self.run != Run::Running
+    }
+
+    /// There is no way back but a new start: QEMU asks again for what was not let go.
+    pub(super) fn leave(&mut self, device: &str, leaving: Leaving) {
+        let room = self.leaving.len() < MOST_LEAVING;
+        match self.leaving.get_mut(device) {
+            Some(known) => *known = leaving.max(*known),
+            None if room => {
+                self.leaving.insert(device.to_owned(), leaving);
+            }
+            None => {}
+        }
     }
 
     pub(super) fn fail(&mut self, error: IoError) {
@@ -128,5 +160,37 @@ impl State {
 impl Default for State {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_on_its_way_out_does_not_come_back() {
+        use Leaving::{Gone, NotLetGo, WantedBack};
+        let mut state = State::new();
+        for (id, leaving) in [
+            ("a", WantedBack),
+            ("b", WantedBack),
+            ("b", NotLetGo),
+            ("b", WantedBack),
+            ("c", Gone),
+            ("c", WantedBack),
+        ] {
+            state.leave(id, leaving);
+        }
+        let expected = [("a", WantedBack), ("b", NotLetGo), ("c", Gone)];
+        assert_eq!(
+            state.leaving,
+            expected
+                .map(|(id, leaving)| (id.to_owned(), leaving))
+                .into()
+        );
+        for number in 0..1000 {
+            state.leave(&number.to_string(), Gone);
+        }
+        assert_eq!(state.leaving.len(), MOST_LEAVING);
     }
 }
