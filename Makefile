@@ -1,7 +1,7 @@
 # `make run` and `make test` do all the set-up by themselves, each safe to repeat.
 
 .DEFAULT_GOAL := help
-.PHONY: check help setup guest node run test test-node node-shell bench bench-node fuzz
+.PHONY: check help setup guest node run test test-node node-shell dist bench bench-node fuzz
 
 CARGO_TARGET_DIR ?= target
 RELEASE := $(CARGO_TARGET_DIR)/release
@@ -40,8 +40,15 @@ check: # All of `test` but its set-up
 	if [ -s target/not-run ]; then echo "NOT RUN, $$(wc -l <target/not-run):"; cat target/not-run; fi; exit $$code
 	@tests/fuzz/run 2
 
-bench: guest ## Measure launch, stop, memory and control beside a bare QEMU, into target/bench
-	cargo build --profile dist --locked --bins -p launcher -p tests
+# Static, at fixed addresses: nothing to relocate or to look up at either exec (docs/performance.md says what that is worth).
+STATIC := -C target-feature=+crt-static -C relocation-model=static
+
+dist: setup ## Build the program that ships, into target/dist
+	cargo rustc --profile dist --locked -p launcher --bin virt-launcher -- $(STATIC)
+
+bench: guest dist ## Measure launch, stop, memory and control beside a bare QEMU and libvirt, into target/bench
+	@tests/setup/install bench
+	cargo build --profile dist --locked -p tests --bin bench
 	$(DIST)/bench $(BENCH)
 
 test-node: node ## The emulated node's cases alone; CASE=WORD: those whose names contain it
