@@ -138,6 +138,7 @@ pub(crate) async fn planned(text: &str) -> Result<LaunchPlan> {
         disks: Vec::new(),
         allow_emulation: true,
         placement_policy: None,
+        metrics_address: None,
         qemu: "qemu-system-x86_64".into(),
     };
     prepare(text, &args, Wanted::Run)

@@ -4,6 +4,7 @@
 //! A test that lacks a need fails and names it; none is skipped.
 
 pub mod binary;
+pub mod counting;
 pub mod ctl;
 pub mod guest;
 pub mod hosts;

@@ -8,6 +8,9 @@ pub const CONTROL: &str = "control";
 /// The listening metrics socket.
 pub const METRICS: &str = "metrics";
 
+/// The listening metrics socket of TCP.
+pub const METRICS_TCP: &str = "metrics-tcp";
+
 /// The DHCP socket of a link.
 pub fn dhcp(link: &str) -> String {
     format!("dhcp:{link}")

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Bark;
 use crate::supervise::outcome::Outcome;
 
 /// More disks than a VM has.
@@ -22,6 +23,9 @@ pub struct State {
     pub failed: Vec<IoError>,
     /// What the next `STOP` will have been for.
     pub stopping_for: Option<Pause>,
+    /// What the watchdog did last.
+    #[serde(default)]
+    pub watchdog: Option<Bark>,
 }
 
 /// The way through a life.
@@ -110,6 +114,7 @@ impl State {
             agent: false,
             failed: Vec::new(),
             stopping_for: None,
+            watchdog: None,
         }
     }
 
