@@ -1,7 +1,7 @@
 # `make run` and `make test` do all the set-up by themselves, each safe to repeat.
 
 .DEFAULT_GOAL := help
-.PHONY: check help setup guest node run test test-node node-shell bench fuzz
+.PHONY: check help setup guest node run test test-node node-shell bench bench-node fuzz
 
 CARGO_TARGET_DIR ?= target
 RELEASE := $(CARGO_TARGET_DIR)/release
@@ -22,7 +22,7 @@ node: setup ## Build the emulated node into target/node, and a demo guest for it
 	@tests/node/build
 
 run: guest ## Boot the demo guest, prove its network both ways, power off
-	cargo build --release --locked --bins -p launcher -p tests
+	cargo build --release --locked -p launcher -p tests --bin virt-launcher --bin prove
 	$(RELEASE)/prove $(RELEASE)/virt-launcher run --vmi examples/masquerade.json \
 		--kernel-boot-dir target/guest --allow-emulation
 
@@ -49,6 +49,10 @@ test-node: node ## The emulated node's cases alone; CASE=WORD: those whose names
 node-shell: node ## A prompt on the emulated node; `exit` ends it, SHAPE=NAME picks another than the default
 	cargo build --workspace --bins --locked
 	cargo test --quiet --locked -p tests --test node -- --shell $(SHAPE)
+
+bench-node: node ## Compare a VM's networks, regular, faster and really fast, in the emulated node, into target/bench
+	cargo build --workspace --bins --locked
+	$(CARGO_TARGET_DIR)/debug/bench-node
 
 FUZZ_SECONDS ?= 10
 

@@ -1,7 +1,8 @@
 //! Memory sizes and huge page pools of a Linux host: read, reserve, grow, watch filling, verify.
 //!
 //! [`pools`] and [`limits`] are what there is, [`reserve()`] decides from them, [`grow()`] makes more, [`Sampler`]
-//! watches a fill, [`explain()`] tells why one failed, [`huge_mappings`] where the pages fell.
+//! watches a fill, [`explain()`] tells why one failed, [`huge_mappings`] where the pages fell,
+//! [`ordinary_mappings`] where memory without huge pages is.
 //!
 //! ```no_run
 //! use hugepages::{Nodes, PageSize, Part, Request, limits, pools, reserve, sizes};
@@ -29,6 +30,7 @@ mod fill;
 mod grow;
 mod limit;
 pub mod maps;
+mod ordinary;
 mod page_size;
 mod pool;
 mod request;
@@ -41,6 +43,7 @@ pub use fill::{Filled, Progress, Sampler, progress};
 pub use grow::{GrowError, Grown, Growth, grow, recover};
 pub use limit::{Counted, Limit, Refusals, cgroup_limit, limits, refusals, tightest};
 pub use maps::{Backend, Mapping, backends, huge_mappings};
+pub use ordinary::{Ordinary, ordinary_mappings};
 pub use page_size::{BadPageSize, PageSize};
 pub use pool::{Pool, pools, sizes};
 pub use request::{Nodes, Part, Request, Reservation};

@@ -34,10 +34,7 @@ pub struct Mapping {
 impl Mapping {
     /// The nodes that the policy binds it to; none where it does not bind.
     pub fn bound_to(&self) -> Option<CpuSet> {
-        let (mode, nodes) = self.policy.split_once(':')?;
-        // Flags may follow the mode: `bind=static:1`.
-        let mode = mode.split('=').next()?;
-        (mode == "bind").then(|| nodes.parse().ok()).flatten()
+        bound_to(&self.policy)
     }
 
     /// Pages present in all.
@@ -47,7 +44,7 @@ impl Mapping {
 }
 
 /// A line for each mapping; a process may have 65530 of them (`vm.max_map_count`).
-const LONGEST: usize = 64 << 20;
+pub(crate) const LONGEST: usize = 64 << 20;
 
 /// The hugetlb mappings of the process `pid`, in the order of their addresses; none when there is no such process.
 pub fn huge_mappings(root: &HostRoot, pid: i32) -> Result<Vec<Mapping>, FactError> {
@@ -77,37 +74,75 @@ pub fn parse(path: &Utf8Path, text: &str) -> Result<Vec<Mapping>, FactError> {
 
 /// `7f...000 bind:1 file=/memfd:ram\040(deleted) huge dirty=4 N1=4 kernelpagesize_kB=1048576`.
 fn mapping(line: &str) -> Option<Mapping> {
-    let (start, rest) = line.split_once(' ')?;
-    // A policy may have a space of its own: `prefer (many):0-1`.
-    let (policy, rest) = match rest.find(" file=") {
-        Some(at) => rest.split_at(at),
-        None => rest.split_once(' ')?,
+    let line = Line::read(line)?;
+    let size = match line.page {
+        Some(page) => Some(format!("{page}kB").parse().ok()?),
+        None => None,
     };
-    let mut mapping = Mapping {
-        start: u64::from_str_radix(start, 16).ok()?,
+    Some(Mapping {
+        start: line.start,
         length: None,
         offset: None,
         inode: None,
-        file: String::new(),
-        policy: policy.to_owned(),
-        size: None,
-        pages: BTreeMap::new(),
-    };
-    for word in rest.split_whitespace() {
-        let Some((key, value)) = word.split_once('=') else {
-            continue;
+        file: line.file,
+        policy: line.policy.to_owned(),
+        size,
+        pages: line.pages,
+    })
+}
+
+/// One line of `numa_maps`.
+pub(crate) struct Line<'a> {
+    pub(crate) start: u64,
+    pub(crate) policy: &'a str,
+    file: String,
+    /// KiB a page; none where none is there.
+    pub(crate) page: Option<u64>,
+    pub(crate) pages: BTreeMap<NodeId, u64>,
+}
+
+/// Policies with a space in their names (`mpol_to_str`).
+const OF_TWO_WORDS: [&str; 2] = ["prefer (many)", "weighted interleave"];
+
+impl<'a> Line<'a> {
+    pub(crate) fn read(line: &'a str) -> Option<Self> {
+        let (start, rest) = line.split_once(' ')?;
+        let name = OF_TWO_WORDS.iter().find(|name| rest.starts_with(*name));
+        let from = name.map_or(0, |name| name.len());
+        // Nothing follows where no page of an anonymous mapping is there.
+        let end = rest[from..].find(' ').map_or(rest.len(), |at| from + at);
+        let (policy, rest) = rest.split_at(end);
+        let mut read = Self {
+            start: u64::from_str_radix(start, 16).ok()?,
+            policy,
+            file: String::new(),
+            page: None,
+            pages: BTreeMap::new(),
         };
-        if key == "file" {
-            mapping.file = unescape(value);
-        } else if key == "kernelpagesize_kB" {
-            mapping.size = Some(format!("{value}kB").parse().ok()?);
-        } else if let Some(node) = key.strip_prefix('N')
-            && let Ok(node) = node.parse()
-        {
-            mapping.pages.insert(NodeId(node), value.parse().ok()?);
+        for word in rest.split_whitespace() {
+            let Some((key, value)) = word.split_once('=') else {
+                continue;
+            };
+            if key == "file" {
+                read.file = unescape(value);
+            } else if key == "kernelpagesize_kB" {
+                read.page = Some(value.parse().ok()?);
+            } else if let Some(node) = key.strip_prefix('N')
+                && let Ok(node) = node.parse()
+            {
+                read.pages.insert(NodeId(node), value.parse().ok()?);
+            }
         }
+        (read.page.is_some() || read.pages.is_empty()).then_some(read)
     }
-    (mapping.size.is_some() || mapping.pages.is_empty()).then_some(mapping)
+}
+
+/// The nodes of a policy that binds.
+pub(crate) fn bound_to(policy: &str) -> Option<CpuSet> {
+    let (mode, nodes) = policy.split_once(':')?;
+    // Flags may follow the mode: `bind=static:1`.
+    let mode = mode.split('=').next()?;
+    (mode == "bind").then(|| nodes.parse().ok()).flatten()
 }
 
 /// The kernel writes white space and backslashes in names as three octal digits (`mangle_path`).
@@ -134,24 +169,36 @@ fn unescape(name: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Adds what the text of `/proc/PID/maps` tells: `start-end perms offset dev inode path`.
+/// Adds what the text of `/proc/PID/maps` tells.
 fn identify(mappings: &mut [Mapping], maps: &str) {
+    let by_start = spans(maps);
+    for mapping in mappings {
+        if let Some(span) = by_start.get(&mapping.start) {
+            mapping.length = span.end.checked_sub(mapping.start).map(Bytes);
+            mapping.offset = Some(span.offset);
+            mapping.inode = Some(span.inode);
+        }
+    }
+}
+
+pub(crate) struct Span {
+    pub(crate) end: u64,
+    offset: u64,
+    inode: u64,
+}
+
+/// Mappings by their first address, of `start-end perms offset dev inode path`.
+pub(crate) fn spans(maps: &str) -> BTreeMap<u64, Span> {
     let line = |line: &str| {
         let hex = |text| u64::from_str_radix(text, 16).ok();
         let mut words = line.split_whitespace();
         let (start, end) = words.next()?.split_once('-')?;
         let offset = hex(words.nth(1)?)?;
         let inode: u64 = words.nth(1)?.parse().ok()?;
-        Some((hex(start)?, (hex(end)?, offset, inode)))
+        let end = hex(end)?;
+        Some((hex(start)?, Span { end, offset, inode }))
     };
-    let by_start: BTreeMap<_, _> = maps.lines().filter_map(line).collect();
-    for mapping in mappings {
-        if let Some((end, offset, inode)) = by_start.get(&mapping.start) {
-            mapping.length = end.checked_sub(mapping.start).map(Bytes);
-            mapping.offset = Some(*offset);
-            mapping.inode = Some(*inode);
-        }
-    }
+    maps.lines().filter_map(line).collect()
 }
 
 /// What one file (a memory backend) has, all its mappings together.

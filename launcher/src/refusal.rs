@@ -29,6 +29,26 @@ pub struct Notice {
 pub struct Refusal {
     /// In the order of the document.
     pub violations: Vec<Violation>,
+    /// What else was found: often the same slip, seen from the other side (`gest` is unknown, `guest` is missing).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<Notice>,
+}
+
+impl Refusal {
+    /// Nothing else was found.
+    pub fn new(violations: Vec<Violation>) -> Self {
+        Self {
+            violations,
+            notices: Vec::new(),
+        }
+    }
+
+    /// With what was found before.
+    pub fn noticing(mut self, mut notices: Vec<Notice>) -> Self {
+        notices.append(&mut self.notices);
+        self.notices = notices;
+        self
+    }
 }
 
 impl Violation {

@@ -11,6 +11,7 @@ mod picture;
 mod placement;
 mod plan;
 mod pod;
+mod prefault;
 mod report;
 mod sample;
 
@@ -82,6 +83,9 @@ fn run() -> Result<()> {
     }
     if wanted("placement") {
         placement::measure(asked.rounds, &mut report)?;
+    }
+    if wanted("prefault") {
+        runtime.block_on(prefault::measure(asked.rounds, &mut report))?;
     }
     print!("{}", report.table());
     std::fs::create_dir_all(&asked.out)?;

@@ -1,9 +1,16 @@
-//! The guest outlives its supervisor: killed at random moments of start, run and end, it never costs a guest, a second
-//! QEMU, a wrong exit reason or a leak.
+//! The guest outlives its supervisor: killed at the boundaries of every step of start, run, pause and end, and at random
+//! moments in between, it never costs a guest, a second QEMU, a wrong exit reason or a leak.
 //!
-//! `LIFE_KILLS` is how many kills a case makes in all (a few by default), `LIFE_SEED` repeats a run.
+//! `LIFE_KILLS` is how many kills all cases make together (a few by default), `LIFE_SEED` repeats a run.
 
-use std::io::Write;
+#[path = "life/aloud.rs"]
+mod aloud;
+#[path = "life/gaps.rs"]
+mod gaps;
+#[path = "life/moments.rs"]
+mod moments;
+
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -11,41 +18,23 @@ use nix::sys::signal::Signal;
 use tests::pod::Pod;
 use tests::run::{BOOT, Launch, Run, SOON, ask, vmi};
 use tests::world::World;
+use tests::{ctl, pod};
 
-/// Where nobody asks for more.
-const FEW: u32 = 12;
+use aloud::Aloud;
+use gaps::{Client, Gaps};
+use moments::{Boundaries, Dice, directory, kills};
 
-/// Numbers that look random and can be had again (Knuth's MMIX generator).
-struct Dice(u64);
-
-impl Dice {
-    fn new(case: u64) -> Self {
-        let seed = number("LIFE_SEED").unwrap_or(1);
-        Self(seed.wrapping_mul(2_654_435_761).wrapping_add(case))
-    }
-
-    fn up_to(&mut self, limit: Duration) -> Duration {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        Duration::from_millis((self.0 >> 33) % millis.max(1))
-    }
-}
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
-fn kills() -> u32 {
-    number("LIFE_KILLS").map_or(FEW, |count| u32::try_from(count).unwrap_or(u32::MAX))
-}
-
-/// The moment is the point: there is no event to wait for.
-fn at_a_random_moment(dice: &mut Dice, limit: Duration) {
-    std::thread::sleep(dice.up_to(limit));
-}
+/// How far past a boundary a kill may fall.
+const BEYOND: Duration = Duration::from_millis(3);
+/// Every line of a start, in its order: each is the end of a step.
+const STEPS: [&str; 6] = [
+    "plan:",
+    "storage:",
+    "network: default",
+    "qemu:",
+    "privileges:",
+    "guest: running",
+];
 
 /// The pod with its supervisor of this moment.
 fn pod(run: &mut Run) -> Result<Pod> {
@@ -61,43 +50,16 @@ fn pod(run: &mut Run) -> Result<Pod> {
     Err(last.context("never asked")?)
 }
 
-/// Has the guest's shell count aloud, five times a second.
-fn count_aloud(run: &mut Run) -> Result<()> {
-    run.wait_for("built-in commands", BOOT)?;
-    let mut console = run.socket("virt-serial0")?;
-    console.write_all(b"i=0; while :; do i=$((i+1)); echo \"count=$i=\"; usleep 200000; done\n")?;
-    run.wait_for("count=1=", BOOT).map(drop)
-}
-
-/// Every number that the guest said is one more than the one before: it never stood still for good, nor began anew.
-fn counted(run: &Run) -> Result<u64> {
-    let mut last = 0;
-    for line in run.seen() {
-        let Some(number) = line
-            .split_once("count=")
-            .and_then(|(_, rest)| rest.split_once('='))
-            .and_then(|(number, _)| number.parse::<u64>().ok())
-        else {
-            continue;
-        };
-        ensure!(number == last + 1, "the guest said {number} after {last}");
-        last = number;
+/// Kills the supervisor of this moment; `false` where there is none.
+fn kill(run: &mut Run) -> Result<bool> {
+    let Ok(supervisor) = Pod::supervisor_of(run.child().id()) else {
+        return Ok(false);
+    };
+    if supervisor.signal(Signal::SIGKILL).is_err() {
+        return Ok(false);
     }
-    Ok(last)
-}
-
-fn gaps(run: &Run) -> Vec<f64> {
-    let mut gaps: Vec<f64> = run
-        .seen()
-        .iter()
-        .filter(|line| line.contains("QEMU is in hand"))
-        .filter_map(|line| {
-            let (_, rest) = line.rsplit_once('(')?;
-            rest.strip_suffix(" ms)")?.parse().ok()
-        })
-        .collect();
-    gaps.sort_by(f64::total_cmp);
-    gaps
+    supervisor.ended(SOON)?;
+    Ok(true)
 }
 
 #[test]
@@ -106,32 +68,76 @@ fn a_running_guest_outlives_every_supervisor() -> Result<()> {
     let mut dice = Dice::new(1);
     let mut run = Launch::of(&vmi(&[("mode", "serve")])).start()?;
     run.ready()?;
-    count_aloud(&mut run)?;
-    let qemu = pod(&mut run)?.qemu.pid;
-    for kill in 0..kills() {
-        at_a_random_moment(&mut dice, Duration::from_millis(700));
+    let mut aloud = Aloud::begin(&mut run, &world)?;
+    let first = pod(&mut run)?;
+    let directory = directory(&world.runs())?;
+    let control = directory.with_file_name("control.sock");
+    let mac = mac(run.demo("mac").context("the guest's MAC")?)?;
+    let mut client = Client::plug(&first.network()?, mac)?;
+    let mut gaps = Gaps::default();
+    for kill in 0..kills().div_ceil(2) {
+        // Some after the second that ends a row of deaths, some in rows that back off and turn minimal.
+        dice.wait(Duration::from_millis(1600));
         let pod = pod(&mut run)?;
-        assert_eq!(pod.qemu.pid, qemu, "one QEMU, the same, after {kill} kills");
+        assert_eq!(pod.qemu.pid, first.qemu.pid, "one QEMU, after {kill} kills");
         pod.supervisor.signal(Signal::SIGKILL)?;
+        gaps.measure(UnixStream::connect(&control)?, &mut client)?;
         pod.supervisor.ended(SOON)?;
     }
     let answer = ask(run.address()?, 8080, "a-word")?;
     assert_eq!(answer, "demo-guest masquerade a-word");
-    let before = counted(&run)?;
-    run.wait_for(&format!("count={}=", before + 3), BOOT)?;
-    counted(&run)?;
+    aloud.goes_on(&mut run)?;
     let after = pod(&mut run)?;
     run.signal(Signal::SIGTERM)?;
     assert_eq!(run.code()?, Some(0), "{:#?}", run.seen());
-    let gaps = gaps(&run);
-    println!(
-        "{} of {} takeovers told, from start to QEMU in hand: median {:?} ms, longest {:?} ms",
-        gaps.len(),
-        kills(),
-        gaps.get(gaps.len() / 2),
-        gaps.last()
-    );
+    aloud.check(&run)?;
+    gaps.told(run.seen());
+    gaps.report();
     after.is_gone(SOON)?;
+    // It holds the pod's namespaces, and our port with them.
+    drop(first);
+    world.is_clean(SOON)
+}
+
+#[test]
+fn a_pause_is_taken_up_at_every_boundary() -> Result<()> {
+    let world = World::enter()?;
+    let mut dice = Dice::new(4);
+    let mut run = Launch::of(&vmi(&[("mode", "serve")])).start()?;
+    run.ready()?;
+    let mut aloud = Aloud::begin(&mut run, &world)?;
+    let qemu = pod(&mut run)?.qemu.pid;
+    let directory = directory(&world.runs())?;
+    for kill_number in 0..kills().div_ceil(6) {
+        let (word, wanted) = match kill_number % 2 {
+            0 => ("pause", "Paused"),
+            _ => ("unpause", "Running"),
+        };
+        let boundaries = Boundaries::of(&directory)?;
+        let told = std::thread::spawn(move || ctl::output(&[word]));
+        // Decided, told, and known: some three replacements of the journal, and two of the status.
+        let nth = u64::from(kill_number / 2) % 5 + 1;
+        let passed = boundaries.pass(nth, Duration::from_secs(2))?;
+        dice.wait(BEYOND);
+        kill(&mut run)?;
+        // Whoever asked may have been cut off; it is asked again until it is so.
+        let _cut_off = told.join().expect("it does not panic")?;
+        pod::until(SOON, || {
+            ctl::ctl(&[word])?;
+            let (state, reason) = ctl::state()?;
+            ensure!(
+                state == wanted,
+                "{state} ({reason}) after `{word}`, boundary {nth} passed: {passed}"
+            );
+            Ok(())
+        })?;
+        assert_eq!(pod(&mut run)?.qemu.pid, qemu, "one QEMU, the same");
+    }
+    ctl::ctl(&["unpause"])?;
+    aloud.goes_on(&mut run)?;
+    run.signal(Signal::SIGTERM)?;
+    assert_eq!(run.code()?, Some(0), "{:#?}", run.seen());
+    aloud.check(&run)?;
     world.is_clean(SOON)
 }
 
@@ -140,17 +146,31 @@ fn a_start_whose_supervisor_dies_is_finished_or_undone() -> Result<()> {
     let world = World::enter()?;
     let mut dice = Dice::new(2);
     let (mut finished, mut undone) = (0, 0);
-    for _ in 0..kills().div_ceil(2) {
+    for kill_number in 0..kills().div_ceil(4) {
         let mut run = Launch::of(&vmi(&[("mode", "serve")])).start()?;
-        run.wait_for("network: pod", SOON)?;
-        at_a_random_moment(&mut dice, Duration::from_millis(600));
-        let Ok(supervisor) = Pod::supervisor_of(run.child().id()) else {
-            // Not there yet, or the run is over: nothing was killed.
+        let steps = STEPS.len() as u64;
+        match u64::from(kill_number) % (steps + 4) {
+            step if step < steps => {
+                let step = STEPS[usize::try_from(step)?];
+                run.wait_for(step, SOON)?;
+                dice.wait(BEYOND);
+            }
+            // The replacements of its files, which begin as soon as there is a directory.
+            other if other < steps + 3 => {
+                let place = pod::until(SOON, || directory(&world.runs()))?;
+                let nth = 1 + dice.below(4);
+                Boundaries::of(&place)?.pass(nth, Duration::from_secs(1))?;
+            }
+            _ => {
+                run.wait_for("network: pod", SOON)?;
+                dice.wait(Duration::from_millis(900));
+            }
+        }
+        if !kill(&mut run)? {
+            // Not there yet, or the run is over.
             drop(run);
             continue;
-        };
-        supervisor.signal(Signal::SIGKILL)?;
-        supervisor.ended(SOON)?;
+        }
         // It goes on, or it ends by itself.
         match run.wait_for("QEMU is in hand", SOON) {
             Ok(_) => {
@@ -167,6 +187,7 @@ fn a_start_whose_supervisor_dies_is_finished_or_undone() -> Result<()> {
         }
         world.is_clean(SOON)?;
     }
+    println!("starts: {finished} finished, {undone} undone");
     assert!(finished + undone > 0, "no kill came in time");
     Ok(())
 }
@@ -175,15 +196,19 @@ fn a_start_whose_supervisor_dies_is_finished_or_undone() -> Result<()> {
 fn an_end_under_way_is_finished_by_whoever_comes_next() -> Result<()> {
     let world = World::enter()?;
     let mut dice = Dice::new(3);
-    for _ in 0..kills().div_ceil(6) {
+    let mut killed = 0;
+    while killed < kills().div_ceil(12) {
         let mut run = Launch::of(&vmi(&[("mode", "serve")])).start()?;
         run.wait_for("demo: power-button=armed", BOOT)?;
+        let place = directory(&world.runs())?;
+        let boundaries = Boundaries::of(&place)?;
         run.signal(Signal::SIGTERM)?;
+        boundaries.pass(1 + u64::from(killed) % 2, Duration::from_secs(2))?;
         for _ in 0..3 {
-            at_a_random_moment(&mut dice, Duration::from_millis(150));
-            if let Ok(supervisor) = Pod::supervisor_of(run.child().id()) {
-                let _already_over = supervisor.signal(Signal::SIGKILL);
-            }
+            dice.wait(BEYOND);
+            killed += u32::from(kill(&mut run)?);
+            // The next one replaces the files again as it goes on.
+            boundaries.pass(1 + dice.below(4), Duration::from_millis(500))?;
         }
         assert_eq!(run.code()?, Some(0), "{:#?}", run.seen());
         let said = run.seen().join("\n");
@@ -191,4 +216,12 @@ fn an_end_under_way_is_finished_by_whoever_comes_next() -> Result<()> {
         world.is_clean(SOON)?;
     }
     Ok(())
+}
+
+fn mac(text: &str) -> Result<[u8; 6]> {
+    let bytes: Result<Vec<u8>, _> = text
+        .split(':')
+        .map(|two| u8::from_str_radix(two, 16))
+        .collect();
+    bytes?.try_into().ok().context("six bytes")
 }

@@ -39,15 +39,13 @@ fn serve(address: &str, word: &'static str) -> Result<mpsc::Receiver<IpAddr>> {
 }
 
 /// The example, told to use IPv6 as well and to stay.
-fn vmi(directory: &Utf8Path) -> Result<camino::Utf8PathBuf> {
+fn vmi(directory: &Utf8Path, orders: &str) -> Result<camino::Utf8PathBuf> {
     let text = std::fs::read_to_string(project().join("examples/masquerade.json"))?;
-    let (from, to) = (
-        "poweroff-after-check: true",
-        "ipv6: true\\n  server6: 2001:db8::1",
-    );
+    let from = "poweroff-after-check: true";
+    let to = format!("{orders}\\n  server6: 2001:db8::1");
     ensure!(text.contains(from), "the example has no `{from}`");
     let path = directory.join("vmi.json");
-    std::fs::write(&path, text.replace(from, to))?;
+    std::fs::write(&path, text.replace(from, &to))?;
     Ok(path)
 }
 
@@ -61,7 +59,8 @@ fn a_guest_has_ipv6_both_ways() -> Result<()> {
     let callers = serve(OUTSIDE, "outside-6")?;
     // Not in /run: QEMU opens disks with O_DIRECT.
     let directory = tempfile::tempdir_in(std::env::temp_dir())?;
-    let vmi = vmi(Utf8Path::from_path(directory.path()).context("a path in UTF-8")?)?;
+    let directory = Utf8Path::from_path(directory.path()).context("a path in UTF-8")?;
+    let vmi = vmi(directory, "ipv6: true")?;
     let mut vm = Started::start(
         Command::new(binary::virt_launcher())
             .args(["run", "--vmi", vmi.as_str(), "--allow-emulation"])
@@ -95,6 +94,47 @@ fn a_guest_has_ipv6_both_ways() -> Result<()> {
     pod.supervisor.signal(Signal::SIGKILL)?;
     vm.wait_for("dhcpv6: fd10:0:2::2/120 is for whoever asks", PATIENCE)?;
     vm.wait_for("router advertisement: sent to ff02::1", PATIENCE)?;
+    vm.signal(Signal::SIGTERM)?;
+    let status = vm.finish(PATIENCE)?;
+    ensure!(status.success(), "{status}: {:#?}", vm.seen());
+    Ok(())
+}
+
+/// What the notice says is all that the guest needs.
+#[test]
+fn without_cap_net_raw_a_guest_is_told_by_hand() -> Result<()> {
+    need::root();
+    namespace::enter_fresh_network()?;
+    ip("address add 198.51.100.1/32 dev lo")?;
+    ip("address add 2001:db8::1/128 dev lo nodad")?;
+    let _callers = serve("198.51.100.1", "outside-4")?;
+    let callers = serve(OUTSIDE, "outside-6")?;
+    let directory = tempfile::tempdir_in(std::env::temp_dir())?;
+    let directory = Utf8Path::from_path(directory.path()).context("a path in UTF-8")?;
+    let vmi = vmi(directory, "ipv6: fd10:0:2::2/120\\n  gateway6: fd10:0:2::1")?;
+    let mut vm = Started::start(
+        Command::new("setpriv")
+            .args(["--bounding-set=-net_raw"])
+            .arg(binary::virt_launcher())
+            .args(["run", "--vmi", vmi.as_str(), "--allow-emulation"])
+            .args(["--kernel-boot-dir", guest::kernel_boot_dir().as_str()])
+            .stdin(Stdio::null()),
+    )?;
+    let notice = vm.wait_for("no router advertises itself without CAP_NET_RAW", PATIENCE)?;
+    ensure!(
+        notice.contains("the address `fd10:0:2::2/120`")
+            && notice.contains("the gateway `fd10:0:2::1` and MTU 1500"),
+        "{notice}"
+    );
+    vm.wait_for("demo: ready", PATIENCE)?;
+    assert_eq!(vm.demo("outside6"), Some("outside-6"), "{:#?}", vm.seen());
+    let pod = callers.recv_timeout(PATIENCE)?;
+    assert_eq!(pod, "fd7b:93d1:2c45::6440:2".parse::<IpAddr>()?);
+    let said = vm.seen().join("\n");
+    ensure!(
+        said.contains("dhcpv6:") && !said.contains("router advertisement:"),
+        "{said}"
+    );
     vm.signal(Signal::SIGTERM)?;
     let status = vm.finish(PATIENCE)?;
     ensure!(status.success(), "{status}: {:#?}", vm.seen());

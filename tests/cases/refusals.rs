@@ -24,7 +24,7 @@ fn beside(folder: &str) -> Settings {
     settings
 }
 
-/// One finding on three lines, as it is read by somebody who corrects a file.
+/// One violation on three lines, as it is read by somebody who corrects a file; notices on two.
 fn in_full(refusal: &Refusal) -> String {
     let mut text = String::new();
     for violation in &refusal.violations {
@@ -34,6 +34,9 @@ fn in_full(refusal: &Refusal) -> String {
             violation.path, violation.message, violation.hint
         )
         .expect("strings take writes");
+    }
+    for notice in &refusal.notices {
+        writeln!(text, "{}\n    {}", notice.path, notice.message).expect("strings take writes");
     }
     text
 }

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use tests::counting::{count_aloud, counted, lease_again};
 use tests::ctl::{ctl, refused, state};
 use tests::pod::Pod;
-use tests::run::{BOOT, Launch, Run, SOON, ask, vmi};
+use tests::run::{BOOT, Launch, SOON, ask, vmi};
 use tests::world::World;
 use tests::{binary, need};
 

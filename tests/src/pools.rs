@@ -94,6 +94,18 @@ impl Held {
     /// # Panics
     /// When the machine has too little memory in one piece.
     pub fn add(&mut self, size: PageSize, pages: u64) {
+        if let Err(error) = self.try_add(size, pages) {
+            panic!(
+                "this test needs `{pages}` huge pages of `{size}`: {error}; reserve them at boot, or free memory"
+            );
+        }
+    }
+
+    /// As [`Self::add`], for who can do without.
+    ///
+    /// # Errors
+    /// When the machine has too little memory in one piece.
+    pub fn try_add(&mut self, size: PageSize, pages: u64) -> Result<(), GrowError> {
         let growth = Growth {
             node: NodeId(0),
             size,
@@ -106,13 +118,9 @@ impl Held {
                 grow()
             }
             error => Err(error),
-        });
-        match grown {
-            Ok(grown) => self.grown.push(grown),
-            Err(error) => panic!(
-                "this test needs `{pages}` huge pages of `{size}`: {error}; reserve them at boot, or free memory"
-            ),
-        }
+        })?;
+        self.grown.push(grown);
+        Ok(())
     }
 
     /// What the machine had when this began.

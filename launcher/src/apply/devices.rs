@@ -13,14 +13,14 @@ use crate::passthrough::vfio::{self, GroupError};
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// vfio refuses its group.
-    #[error("{path}: `{device}` cannot be given to the guest: {source}; {}", source.hint())]
+    #[error("{path}: `{device}` cannot be given to the guest: {why}; {}", why.hint())]
     Group {
         /// JSON path of the VMI's field.
         path: String,
         /// The device on the host.
         device: String,
-        /// What stands in the way.
-        source: GroupError,
+        /// What stands in the way; no source, which would be told behind the remedy once more.
+        why: GroupError,
     },
     /// The limit on locked memory stays as it is.
     #[error("QEMU's limit on locked memory cannot be raised to `{needed}`")]
@@ -38,7 +38,7 @@ pub fn prepare(plan: &PassthroughPlan, root: &HostRoot) -> Result<(), DeviceErro
     let mut asked = BTreeSet::new();
     for device in &plan.devices {
         if let Some(group) = device.group.filter(|group| asked.insert(*group)) {
-            vfio::probe_group(root, group).map_err(|source| refused(device, source))?;
+            vfio::probe_group(root, group).map_err(|why| refused(device, why))?;
         }
     }
     match plan.memlock {
@@ -49,10 +49,10 @@ pub fn prepare(plan: &PassthroughPlan, root: &HostRoot) -> Result<(), DeviceErro
     }
 }
 
-fn refused(device: &Passed, source: GroupError) -> DeviceError {
+fn refused(device: &Passed, why: GroupError) -> DeviceError {
     DeviceError::Group {
         path: device.path.clone(),
         device: device.device.to_string(),
-        source,
+        why,
     }
 }

@@ -1,6 +1,7 @@
 //! The steps from a plan to a running guest.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use numa::HostRoot;
@@ -17,11 +18,13 @@ use super::serve::Servers;
 use super::threads;
 use super::told::{images_made, networks};
 use crate::net::setup::{self, NetworkUp};
+use crate::net::watch::Monitors;
 use crate::plan::LaunchPlan;
 use crate::privileges;
 use crate::qemu;
 use crate::storage::prepare::prepare;
 use crate::supervise::channel::Pid1;
+use crate::supervise::kept;
 
 /// QEMU greets within 50 ms, after the last page that it fills; a machine that swaps takes longer.
 const GREETING: Duration = Duration::from_secs(60);
@@ -35,6 +38,8 @@ pub struct Launched {
     pub events: qmp::Events,
     /// What tells the guest its addresses.
     pub servers: Servers,
+    /// What tells us of changes to its network.
+    pub monitors: Monitors,
     /// QEMU, in the pod's PID namespace.
     pub qemu: i32,
 }
@@ -117,21 +122,32 @@ impl Launch<'_> {
             let up = setup::set_up(&plan.network)
                 .await
                 .map_err(LaunchError::Network)?;
-            Ok((up, setup::verify(&plan.network).await))
+            let monitors = Monitors::open(&plan.network);
+            Ok((up, monitors, setup::verify(&plan.network).await))
         };
         let (network, monitor) = tokio::join!(timed(network), timed(self.monitor(spawned, fill)));
         let (network_ms, monitor_ms) = (network.0, monitor.0);
         // Kept first: whatever fails from here on, it is undone.
-        let network: Result<_, LaunchError> = network.1.map(|(up, read_back)| {
+        let network: Result<_, LaunchError> = network.1.map(|(up, monitors, read_back)| {
             self.network = Some(up);
-            read_back.map_err(LaunchError::NotAsPlanned)
+            let read_back = read_back.map_err(LaunchError::NotAsPlanned);
+            read_back.map(|()| monitors)
         });
         // Without QEMU nothing else can have worked.
         let (session, events, pid) = monitor.1?;
-        network??;
+        let monitors = network??;
         // QEMU holds them now; until then the taps must not vanish under the bridge.
         drop(taps);
         let servers = self.bind_servers(pid1)?;
+        let sockets = [
+            (kept::LINKS, &monitors.links),
+            (kept::RULES, &monitors.rules),
+        ];
+        for (name, socket) in sockets {
+            if let Some(socket) = socket {
+                pid1.keep(name, socket.as_fd())?;
+            }
+        }
         tracing::info!(
             event = "network-ready",
             ms = network_ms,
@@ -156,6 +172,7 @@ impl Launch<'_> {
             session,
             events,
             servers,
+            monitors,
             qemu: pid,
         })
     }

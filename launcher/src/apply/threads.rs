@@ -9,6 +9,7 @@ use crate::machine::memory;
 use crate::placement::{Placement, Policy};
 use crate::plan::{LaunchPlan, Open};
 use crate::privileges;
+use crate::verify::memory::has_ordinary;
 use crate::verify::observe::observed;
 use crate::verify::threads::{roles, wanted, wanted_priority};
 use crate::verify::{Identity, Report, Role, VerifyError, observe};
@@ -40,7 +41,10 @@ pub enum PlaceError {
 
 /// Whether the placement says anything that is to be carried out.
 pub fn is_placed(placement: &Placement) -> bool {
-    placement.dedicated || placement.emulator.is_some() || memory::is_huge(placement)
+    placement.dedicated
+        || placement.emulator.is_some()
+        || memory::is_huge(placement)
+        || has_ordinary(placement)
 }
 
 /// Whether real time can be had, where it is asked for. Before anything is started.
@@ -153,7 +157,7 @@ fn summary(report: &Report) -> String {
     if bytes == 0 {
         threads
     } else {
-        format!("{threads} and {} of huge pages", hugepages::Bytes(bytes))
+        format!("{threads} and {} of memory", hugepages::Bytes(bytes))
     }
 }
 

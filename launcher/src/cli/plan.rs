@@ -108,7 +108,7 @@ async fn prepare_at(
         let directory = args.kernel_boot_dir.clone().unwrap_or_else(usual);
         let violations = storage::kernel_boot::unreadable(boot, &directory);
         if !violations.is_empty() {
-            return Err(NoPlan::Refused(Refusal { violations }));
+            return Err(NoPlan::Refused(Refusal::new(violations).noticing(notices)));
         }
     }
     let images = storage::facts::read(&spec, root, &disk_paths, &paths);
@@ -119,7 +119,10 @@ async fn prepare_at(
         kernel_boot_dir: args.kernel_boot_dir.clone(),
         disk_paths,
     };
-    let mut plan = LaunchPlan::new(&spec, &facts, &images, &options).map_err(NoPlan::Refused)?;
+    let mut plan = match LaunchPlan::new(&spec, &facts, &images, &options) {
+        Ok(plan) => plan,
+        Err(refusal) => return Err(NoPlan::Refused(refusal.noticing(notices))),
+    };
     notices.append(&mut plan.notices);
     plan.notices = notices;
     plan.with_metrics(args.metrics_address)

@@ -33,7 +33,7 @@ pub(super) fn exit_code(error: &InspectError) -> ExitCode {
         | InspectError::Misuse(_)
         | InspectError::NotReadOnly { .. }
         | InspectError::UnknownName { .. } => ExitCode::Usage,
-        InspectError::NoVm { .. } => ExitCode::HostUnfit,
+        InspectError::NoVm { .. } | InspectError::Closed { .. } => ExitCode::HostUnfit,
         InspectError::Connect { .. } | InspectError::Execute(_) | InspectError::Schema(_) => {
             ExitCode::QemuFailed
         }

@@ -36,7 +36,7 @@ pub fn hint(hint: &str) {
     tracing::error!(event = "hint", "{hint}");
 }
 
-/// Tells every violation on stderr.
+/// Tells every violation on stderr, and what else was found.
 pub fn refusal(refusal: &Refusal) -> u8 {
     for violation in &refusal.violations {
         tracing::error!(
@@ -46,6 +46,7 @@ pub fn refusal(refusal: &Refusal) -> u8 {
             "{violation}"
         );
     }
+    notices(&refusal.notices);
     ExitCode::Refused as u8
 }
 
@@ -67,7 +68,7 @@ pub fn refused_plan(refused: &Refusal, output: LogFormat) -> u8 {
     match output {
         LogFormat::Text => refusal(refused),
         LogFormat::Json => {
-            let text = format!("{:#}\n", json!({"violations": refused.violations}));
+            let text = format!("{:#}\n", json!(refused));
             answer(&text, ExitCode::Refused)
         }
     }

@@ -63,6 +63,7 @@ fn in_pod(args: &RunArgs) -> u8 {
     let arguments = arguments.map(|one| one.to_string_lossy().into_owned());
     // The VM's directories are virt-handler's to look through, whatever the runtime's umask is.
     umask(Mode::from_bits_truncate(0o022));
+    let started = Instant::now();
     // What is not there when the domain is entered could not be made later.
     for directory in PodPaths::default().all() {
         let _not_ours = std::fs::create_dir_all(directory);
@@ -75,6 +76,7 @@ fn in_pod(args: &RunArgs) -> u8 {
         Some(version) => tracing::info!(
             event = "confined",
             landlock = version,
+            ms = millis(started),
             "files: only the VM's are within reach (Landlock {version})"
         ),
         None => tracing::warn!(

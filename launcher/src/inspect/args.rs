@@ -9,7 +9,7 @@ pub struct InspectArgs {
     /// A QMP socket: a supervisor's, or any QEMU's. Without it and --pod the one VM that runs here is meant
     #[arg(long, value_name = "PATH", global = true, conflicts_with = "pod")]
     pub socket: Option<Utf8PathBuf>,
-    /// The directory of a local run, or the root of a pod
+    /// A local run: its directory, or its VM as NAMESPACE_NAME; or the root of a pod
     #[arg(long, value_name = "DIR", global = true)]
     pub pod: Option<Utf8PathBuf>,
     /// Let `exec` run commands that change something

@@ -16,6 +16,12 @@ pub enum InspectError {
         /// Where we looked.
         looked: Vec<Utf8PathBuf>,
     },
+    /// A VM may run here, but not for our eyes.
+    #[error("`{path}` may not be read by this user")]
+    Closed {
+        /// The first such directory.
+        path: Utf8PathBuf,
+    },
     /// More than one, and nobody said which.
     #[error("{} VMs run here: {}", found.len(), list(found))]
     Several {
@@ -79,6 +85,7 @@ impl InspectError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NoVm { .. } => Some("name its socket by --socket, or its directory by --pod"),
+            Self::Closed { .. } => Some("ask as the user that runs the VM, or as root"),
             Self::Several { .. } => Some("choose one by --pod DIR or --socket PATH"),
             Self::NotReadOnly { .. } => Some("--allow-write lets it run"),
             Self::Misuse(_) | Self::UnknownName { .. } => {

@@ -37,7 +37,8 @@ pub async fn find(
         return Ok(socket.clone());
     }
     if let Some(pod) = pod {
-        let looked = private_directories(pod);
+        let pod = named(pod, &search.runs).unwrap_or_else(|| pod.clone());
+        let looked = private_directories(&pod);
         for directory in &looked {
             match live(directory).await.as_slice() {
                 [] => {}
@@ -51,9 +52,9 @@ pub async fn find(
         return Err(InspectError::NoVm { looked });
     }
     let mut vms = Vec::new();
-    let mut looked: Vec<Utf8PathBuf> = entries(&search.runs);
-    looked.push(search.private.clone());
-    for directory in &looked {
+    let mut directories: Vec<Utf8PathBuf> = entries(&search.runs);
+    directories.push(search.private.clone());
+    for directory in &directories {
         for private in [directory.join("private"), directory.clone()] {
             for socket in live(&private).await {
                 vms.push((directory.clone(), socket));
@@ -64,7 +65,14 @@ pub async fn find(
         [(_, socket)] => Ok(socket.clone()),
         [] => {
             let looked = vec![search.runs.clone(), search.private.clone()];
-            Err(InspectError::NoVm { looked })
+            match looked
+                .iter()
+                .chain(&directories)
+                .find(|path| is_closed(path))
+            {
+                Some(path) => Err(InspectError::Closed { path: path.clone() }),
+                None => Err(InspectError::NoVm { looked }),
+            }
         }
         several => {
             let mut found: Vec<_> = several
@@ -79,6 +87,24 @@ pub async fn find(
             Err(InspectError::Several { found })
         }
     }
+}
+
+/// The one local run of the VM `name`, as `default_masquerade`: its directory has that name, a dash and a random part.
+fn named(name: &Utf8Path, runs: &Utf8Path) -> Option<Utf8PathBuf> {
+    if name.exists() || name.as_str().contains('/') {
+        return None;
+    }
+    let mut runs = entries(runs).into_iter().filter(|run| {
+        let run = run.file_name().unwrap_or_default();
+        run == name || run.rsplit_once('-').is_some_and(|(vm, _)| vm == name)
+    });
+    runs.next().filter(|_| runs.next().is_none())
+}
+
+/// Whether there is something that we may not look into.
+fn is_closed(path: &Utf8Path) -> bool {
+    let denied = |error: std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+    path.read_dir_utf8().err().is_some_and(denied)
 }
 
 /// Where below `pod` the private directory may be: `pod` is it, or a local run's, or a pod's root.
@@ -169,6 +195,28 @@ fn names(path: &Utf8Path) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_vms_name_is_that_of_its_one_run() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let runs = Utf8Path::from_path(dir.path()).expect("utf-8");
+        let made = [
+            "default_a-x1",
+            "default_a-b-x1",
+            "default_b-x1",
+            "default_b-y2",
+        ];
+        for run in made {
+            std::fs::create_dir(runs.join(run)).expect("made");
+        }
+        let found = |name: &str| named(Utf8Path::new(name), runs);
+        assert_eq!(found("default_a"), Some(runs.join("default_a-x1")));
+        assert_eq!(found("default_a-b"), Some(runs.join("default_a-b-x1")));
+        // Two runs of one VM, none, and a path.
+        for name in ["default_b", "default_c", "./default_a", "/"] {
+            assert_eq!(found(name), None, "{name}");
+        }
+    }
 
     #[test]
     fn a_pods_absolute_links_stay_in_the_pod() {

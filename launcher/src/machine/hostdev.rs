@@ -5,7 +5,10 @@ use crate::passthrough::Host;
 use crate::passthrough::plan::Passed;
 use crate::spec::host_device::HostDevice;
 
-/// `vfio-pci`, whatever stands behind it. By legacy groups QEMU opens `/dev/vfio/<group>` itself. A guest with NUMA nodes
+/// QEMU's model of them. Its root port stays open for unplugging: the host may want it back.
+pub const DRIVER: &str = "vfio-pci";
+
+/// [`DRIVER`], whatever stands behind it. By legacy groups QEMU opens `/dev/vfio/<group>` itself. A guest with NUMA nodes
 /// sees it on `node`, unless the VMI says where it sees it.
 pub fn device(passed: &Passed, asked: &HostDevice, node: Option<u32>) -> Device {
     let wish = asked.pci_address.map(|address| Wish {
@@ -16,7 +19,7 @@ pub fn device(passed: &Passed, asked: &HostDevice, node: Option<u32>) -> Device 
         (None, Some(node)) => Connect::Node(node),
         (wish, _) => Connect::Express(wish),
     };
-    let device = Device::new("vfio-pci", passed.id.clone(), connect);
+    let device = Device::new(DRIVER, passed.id.clone(), connect);
     let device = match passed.device {
         Host::Pci(address) => device.with("host", address.to_string()),
         // The path by which libvirt names a mediated device.

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hugepages::Bytes;
 
 use crate::machine::device::{Connect, Device};
+use crate::machine::hostdev;
 use crate::machine::topology::layout::{Layout, Place};
 use crate::refusal::Violation;
 
@@ -75,6 +76,7 @@ struct Candidate<'a> {
     /// Position among the devices; none for a placeholder.
     device: Option<usize>,
     nic: bool,
+    may_leave: bool,
 }
 
 const EXPRESS: Connect = Connect::Express(None);
@@ -93,6 +95,7 @@ fn addressing_order(
             connect: &device.connect,
             device: Some(index),
             nic: device.nic,
+            may_leave: device.nic || device.driver == hostdev::DRIVER,
         })
         .collect();
     let after_nics = order
@@ -110,6 +113,7 @@ fn addressing_order(
             connect: placeholder,
             device: None,
             nic: true,
+            may_leave: true,
         }),
     );
     order
@@ -128,7 +132,7 @@ fn extra_ports(room: Room, placeholders: usize) -> usize {
         .saturating_sub(placeholders)
 }
 
-/// Buses with anything but a NIC in them.
+/// Buses that the guest ejects nothing from: those with anything but NICs, and devices that the host may want back.
 fn occupied_by_others(
     order: &[Candidate<'_>],
     addresses: &BTreeMap<usize, Place>,
@@ -136,7 +140,7 @@ fn occupied_by_others(
 ) -> BTreeSet<usize> {
     addresses
         .iter()
-        .filter(|(position, _)| !order[**position].nic)
+        .filter(|(position, _)| !order[**position].may_leave)
         .map(|(_, place)| place.bus)
         .chain(bridge_port)
         .collect()

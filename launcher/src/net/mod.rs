@@ -19,4 +19,5 @@ pub mod tap;
 mod undo;
 mod verify;
 pub mod veth;
+pub mod watch;
 pub mod wire;

@@ -92,12 +92,13 @@ pub async fn set_up(plan: &NetworkPlan) -> Result<NetworkUp, NetError> {
     let netlink = Netlink::open()?;
     let ours = plan.nics.iter().any(NicPlan::is_ours);
     if !ours || !netlink.may_change().await? {
-        return match super::verify::links(&netlink, plan).await {
-            Ok(()) => Ok(NetworkUp { done: Vec::new() }),
-            Err(missing) if ours => Err(NetError::Unprepared {
+        let differences = super::verify::differences(&netlink, &plan.nics).await;
+        return match differences.into_iter().next() {
+            None => Ok(NetworkUp { done: Vec::new() }),
+            Some(missing) if ours => Err(NetError::Unprepared {
                 missing: Box::new(missing),
             }),
-            Err(changed) => Err(changed),
+            Some(changed) => Err(changed),
         };
     }
     let (mut done, result) = change(&netlink, plan).await;
@@ -132,7 +133,9 @@ async fn make_links(
     for nic in plan.nics.iter().filter(|nic| nic.is_ours()) {
         make_bridge(netlink, nic, done).await?;
     }
-    super::verify::found(netlink, plan).await?;
+    let found = plan.nics.iter().filter(|nic| !nic.is_ours());
+    let differences = super::verify::differences(netlink, found).await;
+    differences.into_iter().next().map_or(Ok(()), Err)?;
     set(&sysctl::of_bridges(plan), &root, done)
 }
 

@@ -16,11 +16,8 @@ use super::sysctl;
 /// Everything that is not as planned.
 pub async fn verify(plan: &NetworkPlan) -> Result<(), Vec<NetError>> {
     let netlink = Netlink::open().map_err(|error| vec![error])?;
-    let (linked, ruled) = tokio::join!(links(&netlink, plan), nft::verify(plan));
-    let failures: Vec<NetError> = [linked, settings(plan), ruled]
-        .into_iter()
-        .filter_map(Result::err)
-        .collect();
+    let (mut failures, ruled) = tokio::join!(differences(&netlink, &plan.nics), nft::verify(plan));
+    failures.extend([settings(plan), ruled].into_iter().filter_map(Result::err));
     if failures.is_empty() {
         Ok(())
     } else {
@@ -45,20 +42,17 @@ fn settings(plan: &NetworkPlan) -> Result<(), NetError> {
     Ok(())
 }
 
-/// Every bridge is there and up with its addresses, its tap is on it, and the pod's NIC where it belongs there.
-pub(super) async fn links(netlink: &Netlink, plan: &NetworkPlan) -> Result<(), NetError> {
-    for nic in &plan.nics {
-        bridge(netlink, nic).await?;
+/// What is not as planned, one failure an interface: every bridge is there and up with its addresses, its tap is on it, and
+/// the pod's NIC where it belongs there.
+pub(super) async fn differences<'a>(
+    netlink: &Netlink,
+    nics: impl IntoIterator<Item = &'a NicPlan>,
+) -> Vec<NetError> {
+    let mut failures = Vec::new();
+    for nic in nics {
+        failures.extend(bridge(netlink, nic).await.err());
     }
-    Ok(())
-}
-
-/// The same of what others have made.
-pub(super) async fn found(netlink: &Netlink, plan: &NetworkPlan) -> Result<(), NetError> {
-    for nic in plan.nics.iter().filter(|nic| !nic.is_ours()) {
-        bridge(netlink, nic).await?;
-    }
-    Ok(())
+    failures
 }
 
 async fn bridge(netlink: &Netlink, nic: &NicPlan) -> Result<(), NetError> {

@@ -67,15 +67,14 @@ pub enum GroupError {
     #[error("the IOMMU does not remap interrupts")]
     NoInterruptRemapping,
     /// Another failure.
-    #[error("cannot {what} of `{path}`")]
+    #[error("cannot {what} `{path}`: {why}")]
     System {
         /// In words.
         what: &'static str,
         /// Of which file.
         path: Utf8PathBuf,
         /// Why.
-        #[source]
-        source: io::Error,
+        why: io::Error,
     },
 }
 
@@ -122,7 +121,7 @@ pub fn probe_group(root: &HostRoot, group: u32) -> Result<(), GroupError> {
     let failed = |what: &'static str, path: &Utf8PathBuf| GroupError::System {
         what,
         path: path.clone(),
-        source: io::Error::last_os_error(),
+        why: io::Error::last_os_error(),
     };
     // SAFETY: takes and gives plain numbers.
     let version = unsafe { ioctl(&container, VFIO_GET_API_VERSION) };
@@ -140,25 +139,25 @@ pub fn probe_group(root: &HostRoot, group: u32) -> Result<(), GroupError> {
     };
     // SAFETY: the kernel writes no more than `argsz` bytes into `status`, which is that large.
     if unsafe { ioctl_with_mut_ref(&file, VFIO_GROUP_GET_STATUS, &mut status) } != 0 {
-        return Err(failed("ask the status", &path));
+        return Err(failed("ask the status of", &path));
     }
     if status.flags & VFIO_GROUP_FLAGS_VIABLE == 0 {
         return Err(GroupError::NotViable { group });
     }
     // SAFETY: the kernel reads one file number, and takes a reference of its own to that file.
     if unsafe { ioctl_with_ref(&file, VFIO_GROUP_SET_CONTAINER, &container.as_raw_fd()) } != 0 {
-        return Err(failed("join the container", &path));
+        return Err(failed("join the container with", &path));
     }
     // SAFETY: takes a plain number.
     if unsafe { ioctl_with_val(&container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU.into()) } != 0 {
-        let source = io::Error::last_os_error();
+        let why = io::Error::last_os_error();
         // `vfio_iommu_type1_attach_group`: EPERM where `iommu_group_has_isolated_msi` does not hold.
-        return Err(match source.raw_os_error() {
+        return Err(match why.raw_os_error() {
             Some(libc::EPERM) => GroupError::NoInterruptRemapping,
             _ => GroupError::System {
-                what: "set the IOMMU",
+                what: "set the IOMMU of",
                 path: container_path,
-                source,
+                why,
             },
         });
     }
@@ -195,7 +194,7 @@ fn open(path: &Utf8PathBuf, group: u32) -> Result<File, GroupError> {
         .read(true)
         .write(true)
         .open(path)
-        .map_err(|source| match source.raw_os_error() {
+        .map_err(|why| match why.raw_os_error() {
             Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
                 GroupError::Absent { path: path.clone() }
             }
@@ -207,7 +206,7 @@ fn open(path: &Utf8PathBuf, group: u32) -> Result<File, GroupError> {
             _ => GroupError::System {
                 what: "open",
                 path: path.clone(),
-                source,
+                why,
             },
         })
 }

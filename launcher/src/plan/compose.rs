@@ -52,7 +52,7 @@ impl LaunchPlan {
                 let nowhere = Placement::default();
                 let built = Self::placed(spec, facts, nowhere, parts, options);
                 violations.extend(built.err().into_iter().flat_map(|it| it.violations));
-                Err(Refusal { violations })
+                Err(Refusal::new(violations))
             }
         }
     }
@@ -83,7 +83,7 @@ impl LaunchPlan {
             vnc: &options.paths.vnc(uid),
             kernel_boot: &kernel_boot,
         });
-        let (machine, notices) = built.map_err(|violations| Refusal { violations })?;
+        let (machine, notices) = built.map_err(Refusal::new)?;
         Ok(Self {
             argv: argv::render(&options.qemu, &machine),
             placement,
@@ -125,7 +125,7 @@ fn both<A, B>(
         (first, second) => {
             let mut violations = first.err().unwrap_or_default();
             violations.extend(second.err().unwrap_or_default());
-            Err(Refusal { violations })
+            Err(Refusal::new(violations))
         }
     }
 }

@@ -17,7 +17,11 @@ impl LaunchPlan {
         };
         let violations = violations(address, &self.network.nics);
         if !violations.is_empty() {
-            return Err(Refusal { violations });
+            let notices = self.notices;
+            return Err(Refusal {
+                violations,
+                notices,
+            });
         }
         self.lifecycle.metrics = Some(address);
         Ok(self)

@@ -25,17 +25,17 @@ fn write(out: &mut String, plan: &LaunchPlan) -> fmt::Result {
     for fd in &plan.fds {
         writeln!(out, "  {:>3}  {}", fd.number, open(&fd.open))?;
     }
-    heading(out, "environment")?;
+    heading_if(out, "environment", !plan.environment.is_empty())?;
     for (name, value) in &plan.environment {
         writeln!(out, "  {name}={value}")?;
     }
-    heading(out, "before the guest runs")?;
+    heading_if(out, "before the guest runs", !plan.before_cont.is_empty())?;
     for step in &plan.before_cont {
         writeln!(out, "  {} {}", step.execute, step.arguments)?;
     }
     heading(out, "placement")?;
     placement::write(out, &plan.placement)?;
-    heading(out, "network")?;
+    heading_if(out, "network", !plan.network.nics.is_empty())?;
     for nic in &plan.network.nics {
         network(out, nic)?;
     }
@@ -49,7 +49,7 @@ fn write(out: &mut String, plan: &LaunchPlan) -> fmt::Result {
     for disk in &plan.storage.disks {
         image(out, disk)?;
     }
-    heading(out, "notices")?;
+    heading_if(out, "notices", !plan.notices.is_empty())?;
     for notice in &plan.notices {
         writeln!(out, "  {}: {}", notice.path, notice.message)?;
     }
@@ -58,6 +58,10 @@ fn write(out: &mut String, plan: &LaunchPlan) -> fmt::Result {
 
 fn heading(out: &mut String, name: &str) -> fmt::Result {
     writeln!(out, "\n{name}:")
+}
+
+fn heading_if(out: &mut String, name: &str, any: bool) -> fmt::Result {
+    if any { heading(out, name) } else { Ok(()) }
 }
 
 /// An option and its value share a line; no value that we write starts with a dash but `-append`'s may.

@@ -11,7 +11,7 @@ use crate::monitor::protocol::Swap;
 use crate::placement::Placement;
 use crate::plan::LaunchPlan;
 use crate::supervise::outcome::Outcome;
-use crate::supervise::step::{Bark, Frozen, IoError, Pause, Phase, Run, State};
+use crate::supervise::step::{Bark, Frozen, IoError, Leaving, Pause, Phase, Run, State};
 
 /// The shape that this program writes.
 pub const VERSION: u32 = 1;
@@ -89,6 +89,8 @@ pub struct Status {
     pub io_errors: Vec<IoError>,
     /// The guest's NICs.
     pub interfaces: Vec<Interface>,
+    /// The host's devices that it was given whole.
+    pub host_devices: Vec<GivenDevice>,
     /// Who runs where.
     pub placement: Placement,
     /// The serial console, in the directory of the control socket; none without one.
@@ -124,6 +126,17 @@ pub struct Interface {
     pub mac: String,
     /// The tap on the host's side.
     pub tap: String,
+}
+
+/// One device of the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GivenDevice {
+    /// The VMI's name for it.
+    pub name: String,
+    /// What it is on the host.
+    pub device: String,
+    /// `given`, `wanted-back`, `not-let-go` or `gone`.
+    pub state: &'static str,
 }
 
 /// Paths relative to the directory of the control socket.
@@ -164,6 +177,16 @@ pub fn status(plan: &LaunchPlan, state: &State, now: &Circumstances) -> Status {
         mac: nic.guest_mac.to_string(),
         tap: nic.tap.name.clone(),
     });
+    let devices = plan.passthrough.devices.iter().map(|given| GivenDevice {
+        name: given.name.clone(),
+        device: given.device.to_string(),
+        state: match state.leaving.get(&given.id) {
+            None => "given",
+            Some(Leaving::WantedBack) => "wanted-back",
+            Some(Leaving::NotLetGo) => "not-let-go",
+            Some(Leaving::Gone) => "gone",
+        },
+    });
     let console = plan.lifecycle.serial_console.then(|| Console {
         log: format!("{}/virt-serial0-log", plan.uid),
         socket: format!("{}/virt-serial0", plan.uid),
@@ -196,6 +219,7 @@ pub fn status(plan: &LaunchPlan, state: &State, now: &Circumstances) -> Status {
         watchdog: state.watchdog,
         io_errors: state.failed.clone(),
         interfaces: interfaces.collect(),
+        host_devices: devices.collect(),
         placement: plan.placement.clone(),
         console,
     }

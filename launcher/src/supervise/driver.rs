@@ -20,6 +20,7 @@ use super::agent::Port;
 use super::alarms::Alarms;
 use super::channel::{Found, Pid1};
 use super::commands::{Commands, Report};
+use super::host_devices;
 use super::journal::Journal;
 use super::outcome::Outcome;
 use super::qemu::{Monitor, Word};
@@ -202,7 +203,10 @@ impl<'a> Driver<'a> {
                 alarm = self.alarms.next() => self.take(Input::Alarm(alarm)),
                 Some(report) = self.reports.recv() => self.reported(report),
                 Some(wish) = self.wishes.recv() => self.wished(wish),
-                () = self.services.agent_told() => self.publish(),
+                news = self.services.news() => match news {
+                    Some(input) => self.take(input),
+                    None => self.publish(),
+                },
             }
         }
     }
@@ -314,8 +318,12 @@ impl<'a> Driver<'a> {
     fn enter(&mut self, state: State, actions: Vec<Action>, mut asker: Option<Answer>) {
         if state != self.state {
             tracing::debug!(event = "state", from = ?self.state, to = ?state, "the VM's state changed");
+            host_devices::tell(&self.plan.passthrough, &self.state.leaving, &state.leaving);
             self.since = now_ms();
             self.state = state;
+            if matches!(self.state.phase, Phase::Quitting { .. } | Phase::Ended(_)) {
+                self.services.leave_network();
+            }
         }
         for action in &actions {
             match action {

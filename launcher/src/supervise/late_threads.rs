@@ -10,7 +10,7 @@ use qmp::Events;
 use tokio::time::{Instant, sleep_until};
 
 /// After the guest began to run. The first entry takes a millisecond; a host that is short of CPUs takes its time.
-const LOOKS: [Duration; 4] = [
+pub const LOOKS: [Duration; 4] = [
     Duration::from_millis(20),
     Duration::from_millis(200),
     Duration::from_secs(2),
@@ -35,12 +35,17 @@ impl Looks {
         }
     }
 
+    /// As if the guest had begun to run now.
+    pub fn again(&mut self) {
+        self.began = Instant::now();
+        self.done = 0;
+    }
+
     /// Until it is time to look. Cancel-safe; pending for ever once QEMU has gone.
     pub async fn next(&mut self) {
         if self.done == LOOKS.len() {
             self.resumed().await;
-            self.began = Instant::now();
-            self.done = 0;
+            self.again();
         }
         sleep_until(self.began + LOOKS[self.done]).await;
         self.done += 1;

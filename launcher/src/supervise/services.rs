@@ -15,21 +15,27 @@ use numa::HostRoot;
 use qmp::Session;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 
 use super::agent::Port;
 use super::agent_poll::{self, Answers};
 use super::channel::Pid1;
 use super::desk::Desk;
+use super::step::Input;
 use super::wishes::{Wish, Wishes};
-use super::{cpuset, kept, logs, metrics};
+use super::{host_devices, in_place, kept, logs, metrics};
 use crate::apply::records;
 use crate::apply::serve::Servers;
 use crate::apply::threads;
 use crate::control;
+use crate::net::watch::{Health, Monitors, watch as watch_network};
 use crate::plan::LaunchPlan;
 
 /// The longest answer of the host's CPU model.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// What is told of devices waits in its task when nobody listens.
+const DEVICES_TOLD: usize = 8;
 
 /// All of them.
 #[derive(Debug)]
@@ -39,10 +45,16 @@ pub struct Services {
     port: Option<TcpListener>,
     wishes: Wishes,
     in_place: bool,
+    elsewhere: watch::Sender<Vec<String>>,
+    is_elsewhere: watch::Receiver<Vec<String>>,
     agent: Port,
     connected: watch::Sender<bool>,
     answers: watch::Receiver<Answers>,
     status: watch::Sender<Arc<Value>>,
+    devices: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
+    network: watch::Sender<Health>,
+    network_known: watch::Receiver<Health>,
+    watching: Option<AbortHandle>,
 }
 
 impl Services {
@@ -55,6 +67,8 @@ impl Services {
         let (wishes, receiver) = Wishes::channel();
         let (connected, is_connected) = watch::channel(false);
         let (told, answers) = watch::channel(Answers::new());
+        let (elsewhere, is_elsewhere) = watch::channel(Vec::new());
+        let (network, network_known) = watch::channel(Health::default());
         if !minimal {
             tokio::spawn(agent_poll::poll(agent.clone(), is_connected, told));
         }
@@ -64,10 +78,16 @@ impl Services {
             port: None,
             wishes,
             in_place: false,
+            elsewhere,
+            is_elsewhere,
             agent,
             connected,
             answers,
             status: watch::Sender::new(Arc::new(Value::Null)),
+            devices: mpsc::channel(DEVICES_TOLD),
+            network,
+            network_known,
+            watching: None,
         };
         (services, receiver)
     }
@@ -89,12 +109,30 @@ impl Services {
             .send_if_modified(|known| std::mem::replace(known, connected) != connected);
     }
 
-    /// What the guest agent told last; pending until that changes. Cancel-safe.
-    pub async fn agent_told(&mut self) {
-        if self.answers.changed().await.is_err() {
-            // A minimal supervisor asks nothing.
-            std::future::pending::<()>().await;
+    /// Waits for something new: of the host's devices, or, without an input, of the guest agent, of who is
+    /// elsewhere or of its network. Cancel-safe.
+    pub async fn news(&mut self) -> Option<Input> {
+        let Self {
+            answers,
+            devices,
+            is_elsewhere,
+            network_known,
+            ..
+        } = self;
+        tokio::select! {
+            // We have a sender ourselves.
+            Some(input) = devices.1.recv() => Some(input),
+            // A minimal supervisor asks no agent.
+            Ok(()) = answers.changed() => None,
+            Ok(()) = is_elsewhere.changed() => None,
+            Ok(()) = network_known.changed() => None,
+            else => std::future::pending().await,
         }
+    }
+
+    /// What is not where it was placed, a line each.
+    pub fn elsewhere(&self) -> Value {
+        json!(*self.is_elsewhere.borrow())
     }
 
     /// What the guest agent told, by question.
@@ -102,9 +140,37 @@ impl Services {
         json!(*self.answers.borrow())
     }
 
+    /// What is known of the guest's network.
+    pub fn network(&self) -> Value {
+        json!(*self.network_known.borrow())
+    }
+
+    /// Notices what others do to the guest's network.
+    pub fn watch_network(&mut self, plan: &LaunchPlan, monitors: Monitors) {
+        let (plan, told) = (plan.network.clone(), self.network.clone());
+        let watching = tokio::spawn(async move {
+            if let Err(error) = watch_network(&plan, monitors, &told).await {
+                tracing::warn!(event = "network.unwatched", error = %error, "network: a change will not be noticed");
+            }
+        });
+        self.watching = Some(watching.abort_handle());
+    }
+
+    /// Taps go with QEMU: that is no news.
+    pub fn leave_network(&mut self) {
+        if let Some(watching) = self.watching.take() {
+            watching.abort();
+        }
+    }
+
     /// What a supervisor that follows another one can serve before it has found QEMU.
     pub fn serve_without_qemu(&mut self, plan: &LaunchPlan) {
         Servers::resume(&plan.network, &mut self.kept).start();
+        let monitors = Monitors {
+            links: self.kept.remove(kept::LINKS),
+            rules: self.kept.remove(kept::RULES),
+        };
+        self.watch_network(plan, monitors);
         self.bound_logs(plan);
     }
 
@@ -249,7 +315,7 @@ impl Services {
         tokio::net::UnixListener::from_std(listener)
     }
 
-    /// Keeps QEMU's threads where they were placed when the pod's CPUs change. Once: a session that was begun anew
+    /// Keeps QEMU's threads where they were placed when the pod's cpuset changes. Once: a session that was begun anew
     /// changes nothing of them.
     pub fn keep_in_place(&mut self, plan: &LaunchPlan, session: &Session, qemu: i32) {
         if self.in_place || !threads::is_placed(&plan.placement) {
@@ -257,11 +323,21 @@ impl Services {
         }
         self.in_place = true;
         let (plan, session) = (plan.clone(), session.clone());
+        let elsewhere = self.elsewhere.clone();
         tokio::spawn(async move {
-            if let Err(error) = cpuset::keep(&plan, qemu, &session).await {
-                tracing::warn!(event = "cpuset-unwatched", error = %crate::cli::chain(&error), "a change of the pod's CPUs will not be noticed");
+            if let Err(error) = in_place::keep(&plan, qemu, &session, elsewhere).await {
+                tracing::warn!(event = "cpuset-unwatched", error = %crate::cli::chain(&error), "a change of the pod's CPUs or memory nodes will not be noticed");
             }
         });
+    }
+
+    /// Watches the host's devices that the guest has for as long as `session` lives.
+    pub fn watch_devices(&self, plan: &LaunchPlan, session: &Session) {
+        if !plan.passthrough.devices.is_empty() {
+            let devices = plan.passthrough.devices.clone();
+            let told = self.devices.0.clone();
+            tokio::spawn(host_devices::watch(devices, session.clone(), told));
+        }
     }
 
     /// `host-model` is `-cpu host`: what that meant here is written down for whoever migrates or wonders.

@@ -1,4 +1,4 @@
-//! Whether a running VM is where its placement says: every thread of QEMU's and every huge page, as the kernel has them.
+//! Whether a running VM is where its placement says: every thread of QEMU's and the guest's memory, as the kernel has them.
 //!
 //! ```text
 //!  plan.json ─► Placement ─┐

@@ -8,8 +8,9 @@ use numa::{CpuSet, FactError, HostRoot, Tid, scheduler};
 use qmp::{ExecuteError, Session};
 use serde_json::{Value, json};
 
+use super::memory::MemoryCheck;
 use super::report::Report;
-use super::threads::{Observed, Role};
+use super::threads::{Observed, Role, ThreadCheck};
 use super::{memory, threads};
 use crate::machine::iothread;
 use crate::machine::memory as ram;
@@ -164,16 +165,39 @@ pub fn observe(
     identity: &Identity,
     placement: &Placement,
 ) -> Result<Report, FactError> {
-    let backends = if ram::is_huge(placement) {
-        hugepages::backends(&hugepages::huge_mappings(root, pid)?)
-    } else {
-        Vec::new()
-    };
-    let threads = observed(root, pid)?;
     Ok(Report {
-        threads: threads::check(placement, &identity.roles, &threads),
-        memory: memory::check(placement, &backends),
+        threads: observe_threads(root, pid, identity, placement)?,
+        memory: observe_memory(root, pid, placement)?,
     })
+}
+
+/// Its threads alone.
+pub fn observe_threads(
+    root: &HostRoot,
+    pid: i32,
+    identity: &Identity,
+    placement: &Placement,
+) -> Result<Vec<ThreadCheck>, FactError> {
+    let threads = observed(root, pid)?;
+    Ok(threads::check(placement, &identity.roles, &threads))
+}
+
+/// The guest's memory alone. Of a large guest that has touched much of its ordinary memory this takes a while.
+pub fn observe_memory(
+    root: &HostRoot,
+    pid: i32,
+    placement: &Placement,
+) -> Result<Vec<MemoryCheck>, FactError> {
+    let mut checks = Vec::new();
+    if ram::is_huge(placement) {
+        let backends = hugepages::backends(&hugepages::huge_mappings(root, pid)?);
+        checks.extend(memory::check(placement, &backends));
+    }
+    if memory::has_ordinary(placement) {
+        let mappings = hugepages::ordinary_mappings(root, pid)?;
+        checks.extend(memory::check_ordinary(placement, &mappings));
+    }
+    Ok(checks)
 }
 
 #[cfg(test)]

@@ -229,7 +229,9 @@ fn memory(told: &Told, yes: impl Fn(bool) -> String) -> sheet::Sheet {
                 .guest_node
                 .map_or_else(String::new, |node| node.to_string()),
             memory.bytes.to_string(),
-            memory.page_size.to_string(),
+            memory
+                .page_size
+                .map_or_else(|| "ordinary".to_owned(), |size| size.to_string()),
             memory
                 .wanted
                 .as_ref()

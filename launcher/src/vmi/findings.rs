@@ -60,8 +60,9 @@ impl Findings {
             .sort_by_cached_key(|(path, _)| tree.position(path));
         self.notices
             .sort_by_cached_key(|(path, _)| tree.position(path));
+        let notices: Vec<_> = self.notices.into_iter().map(|(_, notice)| notice).collect();
         if self.violations.is_empty() {
-            return Ok(self.notices.into_iter().map(|(_, notice)| notice).collect());
+            return Ok(notices);
         }
         let mut violations: Vec<_> = self
             .violations
@@ -75,6 +76,6 @@ impl Findings {
                 "correct these first",
             ));
         }
-        Err(Refusal { violations })
+        Err(Refusal::new(violations).noticing(notices))
     }
 }

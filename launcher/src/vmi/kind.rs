@@ -59,9 +59,11 @@ pub(super) fn check(tree: &Node) -> Result<(), Refusal> {
             "write `kind: VirtualMachineInstance`",
         ),
     };
-    Err(Refusal {
-        violations: vec![Violation::new(path.to_string(), message, hint)],
-    })
+    Err(Refusal::new(vec![Violation::new(
+        path.to_string(),
+        message,
+        hint,
+    )]))
 }
 
 pub(super) fn check_version(tree: &Node, findings: &mut Findings) {

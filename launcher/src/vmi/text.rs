@@ -101,9 +101,11 @@ fn limits() -> Options {
 }
 
 fn refuse(message: impl Into<String>, hint: &str) -> Refusal {
-    Refusal {
-        violations: vec![Violation::new(Path::root().to_string(), message, hint)],
-    }
+    Refusal::new(vec![Violation::new(
+        Path::root().to_string(),
+        message,
+        hint,
+    )])
 }
 
 fn empty() -> Refusal {

@@ -50,14 +50,21 @@ pub(super) fn judge(unread: &[Path], tree: &Node, findings: &mut Findings) {
 fn unknown(path: &Path, name: &str, findings: &mut Findings) {
     let parent = path.parent().pattern();
     let homes = homes(&parent, name);
-    if !homes.is_empty() {
-        let hint = format!("it belongs at {}", homes.join(" or "));
-        findings.refuse(path, format!("`{name}` does not belong here"), hint);
-        return;
-    }
     let meant = fields::names_in(&parent)
         .filter(|known| is_close(name, known))
         .min_by_key(|known| distance(name, known));
+    if !homes.is_empty() {
+        let homes = homes.join(" or ");
+        let hint = match meant {
+            Some(known) => format!("did you mean `{known}`? else it belongs at {homes}"),
+            None if parent.ends_with("[]") && !homes.contains(&parent) => {
+                format!("there is a field of that name at {homes}")
+            }
+            None => format!("it belongs at {homes}"),
+        };
+        findings.refuse(path, format!("`{name}` does not belong here"), hint);
+        return;
+    }
     let message = match meant {
         Some(known) => {
             format!("nobody knows this field, so it is ignored: did you mean `{known}`?")

@@ -11,7 +11,10 @@ mod pods;
 mod shapes;
 mod sriov;
 mod sriov_refused;
+mod sriov_removed;
 mod third_vmi;
+mod told;
+mod vlan;
 
 /// In the order in which they run.
 const CASES: &[&[Case]] = &[
@@ -19,8 +22,10 @@ const CASES: &[&[Case]] = &[
     pods::CASES,
     sriov::CASES,
     sriov_refused::CASES,
+    sriov_removed::CASES,
     placed::CASES,
     masquerade::CASES,
+    vlan::CASES,
     shapes::CASES,
 ];
 

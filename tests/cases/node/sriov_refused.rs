@@ -2,11 +2,13 @@
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use tests::node::pod::Pod;
 use tests::node::shape::DEFAULT;
 use tests::node::{Case, log, nic};
 
 use super::shapes::UNFIT;
 use super::third_vmi::{self, SMALL, SOON, Vf, vmi};
+use super::told;
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -26,12 +28,17 @@ pub(crate) const CASES: &[Case] = &[
     },
 ];
 
-const PATH: &str = "spec.domain.devices.interfaces[0]";
-
-fn texts<'a>(told: &'a Value, list: &str) -> Vec<&'a str> {
-    let list = told[list].as_array().map(Vec::as_slice).unwrap_or_default();
+/// A plan's texts below `key`, one a line.
+fn texts(told: &Value, key: &str) -> String {
+    let list = told[key].as_array().map(Vec::as_slice).unwrap_or_default();
     list.iter()
-        .filter_map(|one| one["message"].as_str().or(one.as_str()))
+        .map(|one| {
+            let part = |key: &str| one[key].as_str().unwrap_or_default();
+            match one.as_str() {
+                Some(note) => format!("{note}\n"),
+                None => format!("{}: {}; {}\n", part("path"), part("message"), part("hint")),
+            }
+        })
         .collect()
 }
 
@@ -42,105 +49,110 @@ fn cpus_on_the_other_node() -> Result<()> {
     let text = vmi(&[])?;
     let (code, told) = pod().plan_text(&text)?;
     log(&format!("{:#}", told["placement"]));
-    log(&format!("{:#}", told["notices"]));
     ensure!(code == 0, "exit code {code}: {told:#}");
     let memory = told["placement"]["memory"].as_array().context("memory")?;
     ensure!(
         memory.iter().all(|part| part["hostNode"] == 1),
         "memory stays with the VF: {memory:?}"
     );
-    let notes = texts(&told["placement"], "notes").join("\n");
-    ensure!(notes.contains("remote"), "{notes}");
-    let (code, told) = pod()
-        .arguments(["--placement-policy", "strict"])
-        .plan_text(&text)?;
-    log(&format!("{told:#}"));
-    ensure!(code == 3, "exit code {code}: {told:#}");
-    let why = texts(&told, "violations").join("\n");
-    ensure!(why.contains("where the devices are"), "{why}");
+    let notes = texts(&told["placement"], "notes");
+    let strict = refused_by_plan(pod().arguments(["--placement-policy", "strict"]), &text)?;
+    let address = vf.bound.address.clone();
     vf.give_back()?;
-    nic::clear_wire()
+    nic::clear_wire()?;
+    told::snapshot(
+        "cpus-on-the-other-node",
+        &format!("prefer:\n{notes}strict:\n{strict}"),
+        &[(&address, "VF")],
+    );
+    Ok(())
 }
 
-/// The plan's violations for a pod, one by one.
-fn violations(pod: tests::node::pod::Pod, text: &str) -> Result<Vec<String>> {
+/// The plan's violations for a pod, one a line.
+fn refused_by_plan(pod: Pod, text: &str) -> Result<String> {
     let (code, told) = pod.plan_text(text)?;
     log(&format!("{told:#}"));
     ensure!(code == 3, "exit code {code}: {told:#}");
-    let list = told["violations"].as_array().context("violations")?;
-    let line = |one: &Value| {
-        let part = |key: &str| one[key].as_str().unwrap_or_default().to_owned();
-        format!("{}: {}; {}", part("path"), part("message"), part("hint"))
-    };
-    Ok(list.iter().map(line).collect())
+    Ok(texts(&told, "violations"))
+}
+
+/// The same of a run, which asks vfio too.
+fn refused_by_run(pod: Pod, text: &str) -> Result<String> {
+    let mut pod = pod.run_text(text)?;
+    let code = pod.code(SOON)?;
+    ensure!(code == 3, "exit code {code}");
+    Ok(told::of_fields(&pod))
 }
 
 fn refused() -> Result<()> {
     let text = vmi(&[])?;
     let vf = Vf::ready(0)?;
     let address = vf.bound.address.clone();
-    let env = format!("PCIDEVICE_EXAMPLE_COM_FAST={address}");
+    let plugin = |value: &str| format!("PCIDEVICE_EXAMPLE_COM_FAST={value}");
     let options = vf.options();
     let options = || options.iter().map(String::as_str);
+    let mut said = String::new();
+    let mut tell = |what: &str, text: String| said.push_str(&format!("{what}:\n{text}"));
 
     // The driver of the host's has it; nothing else is wrong with the pod.
-    let igbvf = nic::bind(&nic::vf("pf0", 1)?, "igbvf")?;
-    let other = format!("PCIDEVICE_EXAMPLE_COM_FAST={}", igbvf.address);
-    let why = violations(
-        third_vmi::pod("driver", "4-7", "1", 4).options(["--env", &other]),
-        &text,
-    )?;
-    let device = format!("/sys/bus/pci/devices/{}", igbvf.address);
-    let expected = format!(
-        "{PATH}: `{0}` (8086:10ca) is bound to driver `igbvf`, not to vfio-pci; on the host: `echo vfio-pci > \
-         {device}/driver_override; echo {0} > {device}/driver/unbind; echo {0} > /sys/bus/pci/drivers_probe`",
-        igbvf.address
-    );
-    ensure!(why == [expected.as_str()], "{why:#?}");
-    drop(igbvf);
+    let other = nic::bind(&nic::vf("pf0", 1)?, "igbvf")?;
+    let other_address = other.address.clone();
+    let pod = third_vmi::pod("driver", "4-7", "1", 4);
+    let why = refused_by_plan(pod.options(["--env", &plugin(&other_address)]), &text)?;
+    tell("on the wrong driver", why);
+    drop(other);
 
-    let why = violations(
-        third_vmi::pod("none", "4-7", "1", 4)
-            .options(["--env", "PCIDEVICE_EXAMPLE_COM_FAST=0000:7f:1f.7"]),
-        &text,
-    )?;
-    let expected = format!(
-        "{PATH}: there is no PCI device `0000:7f:1f.7` (PCIDEVICE_EXAMPLE_COM_FAST says there is); the VF was removed or \
-         renumbered: look at `sriov_numvfs` of its physical function"
-    );
-    ensure!(why == [expected.as_str()], "{why:#?}");
+    let pod = third_vmi::pod("none", "4-7", "1", 4);
+    let why = refused_by_plan(pod.options(["--env", &plugin("0000:7f:1f.7")]), &text)?;
+    tell("no such VF", why);
 
     let pod = third_vmi::pod("locked", "4-7", "1", 4).options(["--memlock", "8388608"]);
-    let why = violations(pod.options(options()), &text)?;
-    let expected =
-        format!("{PATH}: QEMU must lock `4160Mi` of memory for DMA and may lock `8Mi`; ");
-    ensure!(why.len() == 1 && why[0].starts_with(&expected), "{why:#?}");
+    let why = refused_by_plan(pod.options(options()), &text)?;
+    tell("too little memory may be locked", why);
 
-    // One page more than node 1 has, and one more than the pod may have.
     let six = text.replace("memory: 4Gi", "memory: 6Gi");
-    let why = violations(
-        third_vmi::pod("short", "4-7", "1", 6).options(options()),
-        &six,
-    )?;
-    ensure!(why.len() == 1 && why[0].contains("5"), "{why:#?}");
+    let pod = third_vmi::pod("short", "4-7", "1", 6);
+    let why = refused_by_plan(pod.options(options()), &six)?;
+    tell("node 1 a page short", why);
     let pod = third_vmi::pod("limit", "4-7", "1", 4).options(["--hugetlb", "1GB=3221225472"]);
-    let why = violations(pod.options(options()), &text)?;
-    ensure!(why.len() == 1 && why[0].contains("hugetlb"), "{why:#?}");
+    let why = refused_by_plan(pod.options(options()), &text)?;
+    tell("the pod a page short", why);
+
+    // Each of two interfaces could get either VF of their pool.
+    let two = vmi(&[
+        (
+            "        - name: fast\n          sriov: {}\n",
+            "        - name: fast\n          sriov: {}\n        - name: other\n          sriov: {}\n",
+        ),
+        (
+            "        networkName: fast-network-10",
+            "        networkName: fast-network-10\n    - name: other\n      multus:\n        networkName: fast-network-11",
+        ),
+    ])?;
+    let both = plugin(&format!("{address},{other_address}"));
+    let pod = third_vmi::pod("pool", "4-7", "1", 4);
+    let why = refused_by_plan(pod.options(["--env", &both]), &two)?;
+    tell("two VFs of one pool", why);
 
     // The plugin's variable without its device node: only a run asks vfio.
     let mut changes = SMALL.to_vec();
     changes.push(("name: sriov", "name: bare"));
-    let mut pod = third_vmi::pod("bare", "4-5", "1", 1)
-        .options(["--env", &env])
-        .run_text(&vmi(&changes)?)?;
-    let code = pod.code(SOON)?;
-    let said = pod.started.seen().join("\n");
-    ensure!(
-        code == 3 && said.contains("is not there"),
-        "exit code {code}: {said}"
-    );
+    let pod = third_vmi::pod("bare", "4-5", "1", 1);
+    let why = refused_by_run(pod.options(["--env", &plugin(&address)]), &vmi(&changes)?)?;
+    tell("no device node", why);
+    let group = vf.bound.group.clone();
     vf.give_back()?;
-    nic::clear_wire()
+    nic::clear_wire()?;
+    told::snapshot(
+        "refused-by-sysfs-and-limits",
+        &said,
+        &[
+            (&address, "VF-0"),
+            (&other_address, "VF-1"),
+            (&format!("vfio/{group}"), "vfio/GROUP"),
+        ],
+    );
+    Ok(())
 }
 
 /// Neither pages nor CPUs of its own: that node has none.
@@ -164,7 +176,7 @@ fn refused_by_the_iommu() -> Result<()> {
             format!("vfio/{}", vf.group),
             format!("PCIDEVICE_EXAMPLE_COM_FAST={}", vf.address),
         );
-        tests::node::pod::Pod::new(name).options([
+        Pod::new(name).options([
             "--memlock",
             "1073741824",
             "--device",
@@ -176,26 +188,18 @@ fn refused_by_the_iommu() -> Result<()> {
         ])
     };
     let shared = nic::bind(&nic::vf("pf0", 0)?, "vfio-pci")?;
-    let why = violations(pod("shared", &shared), &text)?;
-    let pf = nic::pf("pf0")?;
-    let expected = format!(
-        "{PATH}: `{}` shares IOMMU group {} with `{pf}`, which driver `igb` has; bind `{pf}` to vfio-pci too, or use a \
-         slot with ACS",
-        shared.address, shared.group
-    );
-    ensure!(why == [expected.as_str()], "{why:#?}");
-
+    let by_group = refused_by_plan(pod("shared", &shared), &text)?;
     let vf = nic::bind(&nic::vf("pf1", 0)?, "vfio-pci")?;
-    let mut pod = pod("remapping", &vf).run_text(&text)?;
-    let code = pod.code(SOON)?;
-    let said = pod.started.seen().join("\n");
-    let expected = format!(
-        "{PATH}: `{}` cannot be given to the guest: the IOMMU does not remap interrupts; turn on interrupt remapping",
-        vf.address
-    );
-    ensure!(
-        code == 3 && said.contains(&expected),
-        "exit code {code}: {said}"
+    let by_remapping = refused_by_run(pod("remapping", &vf), &text)?;
+    told::snapshot(
+        "refused-by-the-iommu",
+        &format!("group not viable:\n{by_group}no interrupt remapping:\n{by_remapping}"),
+        &[
+            (&shared.address, "VF-0"),
+            (&vf.address, "VF-1"),
+            (&nic::pf("pf0")?, "PF"),
+            (&format!("group {}", shared.group), "group GROUP"),
+        ],
     );
     Ok(())
 }

@@ -107,6 +107,17 @@ pub(crate) const SMALL: [(&str, &str); 3] = [
     ("memory: 4Gi", "memory: 1Gi"),
 ];
 
+/// One vCPU and one page, and a line of YAML more for its CPU.
+pub(crate) fn small(vf: &Vf, more: &str) -> Result<String> {
+    let orders = orders(vf);
+    let isolated = "      isolateEmulatorThread: true\n";
+    let with_more = format!("{isolated}{more}");
+    let mut changes = SMALL.to_vec();
+    changes.push(("demo.vf-address=192.0.2.2/24", &orders));
+    changes.push((isolated, &with_more));
+    vmi(&changes)
+}
+
 /// The pod's limits for a guest of so many GiB; memory that it may lock is what the launcher says that it needs.
 pub(crate) fn pod(name: &str, cpus: &str, mems: &str, gib: u64) -> Pod {
     let pages = format!("1GB={}", gib * GIB);

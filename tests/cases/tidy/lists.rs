@@ -30,6 +30,7 @@ pub(crate) const PURE: &[&str] = &[
     "launcher/src/net/ra/schedule.rs",
     "launcher/src/net/ra/solicitation.rs",
     "launcher/src/net/service/budget.rs",
+    "launcher/src/net/watch/message.rs",
     "launcher/src/passthrough/assign.rs",
     "launcher/src/passthrough/memlock.rs",
     "launcher/src/host/network_info.rs",

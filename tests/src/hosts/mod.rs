@@ -10,7 +10,7 @@ mod pci;
 mod pod;
 mod tree;
 
-pub use list::{kept, sixteen_nodes};
+pub use list::{a_thousand_cpus, kept, sixteen_nodes};
 pub use pci::{Device, Kind};
 pub use pod::Pod;
 pub use tree::{Entry, Tree};

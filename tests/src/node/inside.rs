@@ -9,24 +9,23 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::suite::CASE;
 use super::{kernel, nic};
 
 /// Where the machine reads what the node has to say.
-const RESULTS: &str = "/node";
+pub const RESULTS: &str = "/node";
 /// The cgroup below which a case and its pods are.
 const CGROUP: &str = "/sys/fs/cgroup/case";
 /// What a pod's cgroup may limit.
 pub const CONTROLLERS: &str = "+cpuset +cpu +memory +hugetlb +pids";
 
-/// Runs the cases named in `/node/cases`, one after the other.
-pub fn run() -> Result<()> {
+/// Runs the cases named in `/node/cases`, one after the other, each for no longer than `limit`.
+pub fn run(limit: Duration) -> Result<()> {
     let mut told = OpenOptions::new().write(true).open("/dev/ttyS1")?;
     let cases = fs::read_to_string(Path::new(RESULTS).join("cases"))?;
     for name in cases.lines() {
         let started = Instant::now();
         let before = state()?;
-        let result = run_case(name).and_then(|()| unchanged(&before));
+        let result = run_case(name, limit).and_then(|()| unchanged(&before));
         let seconds = started.elapsed().as_secs_f64();
         let line = match result {
             Ok(()) => format!("node: case {name} passed {seconds:.1} s"),
@@ -37,7 +36,7 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-fn run_case(name: &str) -> Result<()> {
+fn run_case(name: &str, limit: Duration) -> Result<()> {
     let cgroup = Path::new(CGROUP);
     fs::create_dir_all(cgroup.join("runner"))?;
     // Pods are made beside the runner: a cgroup with processes in it gives no controllers to its children.
@@ -50,20 +49,39 @@ fn run_case(name: &str) -> Result<()> {
         .args(["--case", name])
         .env("NODE_CGROUP", "case")
         .env("RUST_BACKTRACE", "0")
+        // Else insta asks cargo.
+        .env("INSTA_WORKSPACE_ROOT", crate::project())
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
         .spawn()?;
-    let ended = wait(&mut case, CASE);
+    let ended = wait(&mut case, limit);
     clean_up()?;
+    keep_snapshots()?;
     let status = match ended? {
         Some(status) => status,
         None => {
             case.wait()?;
-            anyhow::bail!("still running after {CASE:?}");
+            anyhow::bail!("still running after {limit:?}");
         }
     };
     ensure!(status.success(), "{status}");
+    Ok(())
+}
+
+/// Snapshots that differ are in the node's memory: out with them, to be read and moved to where they belong.
+fn keep_snapshots() -> Result<()> {
+    let directory = crate::project().join("tests/cases/node/snapshots");
+    let Ok(entries) = directory.read_dir_utf8() else {
+        return Ok(());
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().ends_with(".snap.new") {
+            fs::copy(entry.path(), Path::new(RESULTS).join(entry.file_name()))?;
+            fs::remove_file(entry.path())?;
+        }
+    }
     Ok(())
 }
 

@@ -27,8 +27,13 @@ const SHOWN: usize = 60;
 
 /// The test program's `main`.
 pub fn main(cases: &[Case]) -> ExitCode {
+    main_within(cases, CASE)
+}
+
+/// As [`main`], where one case may take so long.
+pub fn main_within(cases: &[Case], limit: Duration) -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    match dispatch(cases, &args) {
+    match dispatch(cases, &args, limit) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("{error:#}"));
@@ -37,10 +42,10 @@ pub fn main(cases: &[Case]) -> ExitCode {
     }
 }
 
-fn dispatch(cases: &[Case], args: &[String]) -> Result<()> {
+fn dispatch(cases: &[Case], args: &[String], limit: Duration) -> Result<()> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
-        ["--in-node"] => return inside::run(),
+        ["--in-node"] => return inside::run(limit),
         ["--case", name] => {
             super::log(&format!("case {name}"));
             return (find(cases, name)?.run)();
@@ -82,7 +87,7 @@ fn dispatch(cases: &[Case], args: &[String]) -> Result<()> {
             .copied()
             .filter(|case| case.shape.name == shape.name)
             .collect();
-        failed.extend(run(shape, &of_shape)?);
+        failed.extend(run(shape, &of_shape, limit)?);
     }
     ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
@@ -121,7 +126,7 @@ fn shapes(cases: &[&Case]) -> Vec<&'static Shape> {
 }
 
 /// Boots one node and follows its cases; the names of those that did not pass.
-fn run(shape: &Shape, cases: &[&Case]) -> Result<Vec<&'static str>> {
+fn run(shape: &Shape, cases: &[&Case], limit: Duration) -> Result<Vec<&'static str>> {
     need::root();
     crate::guest::generic_boot_dir();
     binary::virt_launcher();
@@ -142,7 +147,7 @@ fn run(shape: &Shape, cases: &[&Case]) -> Result<Vec<&'static str>> {
     ));
     let mut failed = Vec::new();
     for (index, case) in cases.iter().enumerate() {
-        match follow(&mut node, case) {
+        match follow(&mut node, case, limit) {
             Ok(Verdict::Passed(told)) => say(&format!("{}: PASS {} {told}", shape.name, case.name)),
             Ok(Verdict::Failed(told)) => {
                 failed.push(case.name);
@@ -184,11 +189,11 @@ enum Verdict {
 }
 
 /// `node: case NAME passed|failed ...`, told by [`inside`].
-fn follow(node: &mut Node, case: &Case) -> Result<Verdict> {
+fn follow(node: &mut Node, case: &Case, limit: Duration) -> Result<Verdict> {
     let prefix = format!("node: case {} ", case.name);
     let line = node
         .qemu
-        .wait_for(&prefix, CASE + Duration::from_secs(60))?;
+        .wait_for(&prefix, limit + Duration::from_secs(60))?;
     let told = line.split_once(&prefix).map_or("", |(_, told)| told);
     match told.split_once(' ').unwrap_or((told, "")) {
         ("passed", rest) => Ok(Verdict::Passed(rest.to_owned())),

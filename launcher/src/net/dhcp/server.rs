@@ -3,26 +3,23 @@
 //! Binding port 67 takes CAP_NET_BIND_SERVICE, so the socket can be made early and kept as an fd over the fall of
 //! privileges and the supervisor's death; serving takes nothing.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use dhcproto::v4::SERVER_PORT;
 use nix::sys::socket::{self, AddressFamily, SockType, SockaddrIn, sockopt};
 
 use super::answer::{Outcome, decide};
-use super::reply::Reply;
 use super::request::Request;
 use crate::net::domain;
 use crate::net::plan::DhcpPlan;
-use crate::net::service::{Intake, Opening, Service, ServiceError, is_on};
+use crate::net::service::{
+    Datagrams, Opening, Protocol, Report, Service, ServiceError, is_on, serve,
+};
 
 mod events;
 
 use events::Events;
-
-/// A request is one frame of the link; what is longer is cut and then refused by the parser.
-const LONGEST_REQUEST: usize = 2048;
 
 /// A bound socket and the lease that it gives.
 #[derive(Debug)]
@@ -75,24 +72,9 @@ impl Server {
         self.socket.into()
     }
 
-    /// Answers the client until the socket is gone for good: only then does it return. Dropping the future stops it.
+    /// Answers until the socket is gone for good: only then does it return. Dropping the future stops it.
     pub async fn serve(self) -> ServiceError {
-        let Self { socket, plan } = self;
-        let failed = |link, source| ServiceError::Receive {
-            service: Service::Dhcp,
-            link,
-            source,
-        };
-        // The descriptor may come from somebody who made it blocking.
-        let registered = socket
-            .set_nonblocking(true)
-            .and_then(|()| tokio::net::UdpSocket::from_std(socket));
-        let mut serving = match registered {
-            Ok(socket) => Serving::new(socket, plan),
-            Err(source) => return failed(plan.link, source),
-        };
-        let source = serving.run().await;
-        failed(serving.plan.link, source)
+        serve(self.socket, Serving::new(self.plan)).await
     }
 }
 
@@ -110,13 +92,12 @@ fn opening(link: &str) -> Opening<'_> {
 }
 
 struct Serving {
-    intake: Intake<tokio::net::UdpSocket>,
     plan: DhcpPlan,
     events: Events,
 }
 
 impl Serving {
-    fn new(socket: tokio::net::UdpSocket, plan: DhcpPlan) -> Self {
+    fn new(plan: DhcpPlan) -> Self {
         let mut events = Events::new(&plan.link);
         events.serving(&plan);
         for name in plan
@@ -126,51 +107,30 @@ impl Serving {
         {
             events.bad_search_domain(name);
         }
-        Self {
-            intake: Intake::new(socket),
-            plan,
-            events,
-        }
+        Self { plan, events }
+    }
+}
+
+impl Protocol for Serving {
+    fn report(&mut self) -> &mut Report {
+        &mut self.events.report
     }
 
-    /// Until an error that waiting does not mend.
-    async fn run(&mut self) -> io::Error {
-        let mut buffer = [0; LONGEST_REQUEST];
-        loop {
-            let report = &mut self.events.report;
-            let received = self
-                .intake
-                .next(&mut buffer, |now, trouble| report.trouble(now, &trouble))
-                .await;
-            match received {
-                Ok((length, _)) => self.handle(&buffer[..length]).await,
-                Err(error) => return error,
-            }
-        }
-    }
-
-    async fn handle(&mut self, datagram: &[u8]) {
-        let now = self.intake.now();
-        match Request::parse(datagram) {
+    /// Whom the reply is for stands in the request alone.
+    async fn handle(&mut self, datagrams: &Datagrams, request: &[u8], _: SocketAddr) {
+        let now = datagrams.now();
+        match Request::parse(request) {
             Err(reason) => self.events.report.ignored(now, &reason),
             Ok(request) => match decide(&self.plan, &request) {
                 Outcome::Silence(reason) => self.events.silent(now, reason, &request),
-                Outcome::Reply(reply) => self.send(&reply, &request).await,
+                Outcome::Reply(reply) => {
+                    let to = reply.destination.socket_address().into();
+                    match datagrams.reply(reply.encode(), to).await {
+                        Ok(()) => self.events.replied(now, &reply, &request),
+                        Err(error) => self.events.report.send_failed(now, &to, &error),
+                    }
+                }
             },
-        }
-    }
-
-    /// A reply that cannot be sent is lost: the client's own retransmission brings the next try.
-    async fn send(&mut self, reply: &Reply, request: &Request) {
-        let to = reply.destination.socket_address();
-        let sent = match reply.encode() {
-            Ok(bytes) => self.intake.source().send_to(&bytes, to).await.map(drop),
-            Err(error) => Err(io::Error::other(error)),
-        };
-        let now = self.intake.now();
-        match sent {
-            Ok(()) => self.events.replied(now, reply, request),
-            Err(error) => self.events.report.send_failed(now, &to, &error),
         }
     }
 }

@@ -3,7 +3,6 @@
 //! Binding port 547 takes CAP_NET_BIND_SERVICE, so the socket can be made early and kept as an fd over the fall of
 //! privileges and the supervisor's death; serving takes nothing.
 
-use std::io;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -11,10 +10,11 @@ use dhcproto::v6::{CLIENT_PORT, SERVER_PORT};
 use nix::sys::socket::{self, AddressFamily, SockType, SockaddrIn6, sockopt};
 
 use super::answer::{Outcome, decide};
-use super::reply::Reply;
 use super::request::Request;
 use crate::net::plan::Ipv6Plan;
-use crate::net::service::{Intake, Opening, Service, ServiceError, is_on};
+use crate::net::service::{
+    Datagrams, Opening, Protocol, Report, Service, ServiceError, is_on, serve,
+};
 
 mod events;
 
@@ -22,9 +22,6 @@ use events::Events;
 
 /// All_DHCP_Relay_Agents_and_Servers (RFC 8415 7.1): where clients ask.
 const SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
-/// A request is one frame of the link; what is longer is cut and then refused by the parser.
-const LONGEST_REQUEST: usize = 2048;
-
 /// A bound socket and what it tells.
 #[derive(Debug)]
 pub struct Server {
@@ -78,24 +75,9 @@ impl Server {
         self.socket.into()
     }
 
-    /// Answers clients until the socket is gone for good: only then does it return. Dropping the future stops it.
+    /// Answers until the socket is gone for good: only then does it return. Dropping the future stops it.
     pub async fn serve(self) -> ServiceError {
-        let Self { socket, plan } = self;
-        let failed = |link, source| ServiceError::Receive {
-            service: Service::Dhcp6,
-            link,
-            source,
-        };
-        // The descriptor may come from somebody who made it blocking.
-        let registered = socket
-            .set_nonblocking(true)
-            .and_then(|()| tokio::net::UdpSocket::from_std(socket));
-        let mut serving = match registered {
-            Ok(socket) => Serving::new(socket, plan),
-            Err(source) => return failed(plan.link, source),
-        };
-        let source = serving.run().await;
-        failed(serving.plan.link, source)
+        serve(self.socket, Serving::new(self.plan)).await
     }
 }
 
@@ -106,63 +88,41 @@ impl AsFd for Server {
 }
 
 struct Serving {
-    intake: Intake<tokio::net::UdpSocket>,
     plan: Ipv6Plan,
     events: Events,
 }
 
 impl Serving {
-    fn new(socket: tokio::net::UdpSocket, plan: Ipv6Plan) -> Self {
+    fn new(plan: Ipv6Plan) -> Self {
         let events = Events::new(&plan.link);
         events.serving(&plan);
-        Self {
-            intake: Intake::new(socket),
-            plan,
-            events,
-        }
+        Self { plan, events }
+    }
+}
+
+impl Protocol for Serving {
+    fn report(&mut self) -> &mut Report {
+        &mut self.events.report
     }
 
-    /// Until an error that waiting does not mend.
-    async fn run(&mut self) -> io::Error {
-        let mut buffer = [0; LONGEST_REQUEST];
-        loop {
-            let report = &mut self.events.report;
-            let received = self
-                .intake
-                .next(&mut buffer, |now, trouble| report.trouble(now, &trouble))
-                .await;
-            match received {
-                Ok((length, from)) => self.handle(&buffer[..length], from).await,
-                Err(error) => return error,
-            }
-        }
-    }
-
-    async fn handle(&mut self, datagram: &[u8], from: SocketAddr) {
-        let now = self.intake.now();
+    async fn handle(&mut self, datagrams: &Datagrams, request: &[u8], from: SocketAddr) {
+        let now = datagrams.now();
         let Some(client) = client(from) else {
             self.events.report.ignored(now, &"not from the link");
             return;
         };
-        match Request::parse(datagram) {
+        match Request::parse(request) {
             Err(reason) => self.events.report.ignored(now, &reason),
             Ok(request) => match decide(&self.plan, &request) {
                 Outcome::Silence(reason) => self.events.silent(now, reason, &request),
-                Outcome::Reply(reply) => self.send(&reply, &request, client).await,
+                Outcome::Reply(reply) => match datagrams.reply(reply.encode(), client.into()).await
+                {
+                    Ok(()) => self
+                        .events
+                        .replied(now, &reply, &request, &self.plan, client),
+                    Err(error) => self.events.report.send_failed(now, &client, &error),
+                },
             },
-        }
-    }
-
-    /// A reply that cannot be sent is lost: the client's own retransmission brings the next try.
-    async fn send(&mut self, reply: &Reply, request: &Request, to: SocketAddrV6) {
-        let sent = match reply.encode() {
-            Ok(bytes) => self.intake.source().send_to(&bytes, to).await.map(drop),
-            Err(error) => Err(io::Error::other(error)),
-        };
-        let now = self.intake.now();
-        match sent {
-            Ok(()) => self.events.replied(now, reply, request, &self.plan, to),
-            Err(error) => self.events.report.send_failed(now, &to, &error),
         }
     }
 }

@@ -71,13 +71,15 @@ pub(super) fn plan(
     plan
 }
 
+/// Not the pod's own loopback or link.
+pub(super) fn is_reachable(server: &&Ipv6Addr) -> bool {
+    !server.is_loopback() && !server.is_unicast_link_local()
+}
+
 /// Those that the guest can reach from its own link.
 fn nameservers(resolver: &Resolver, nic: &Nic, notices: &mut Vec<Notice>) -> Vec<Ipv6Addr> {
-    let reachable = |server: &Ipv6Addr| !server.is_loopback() && !server.is_unicast_link_local();
-    let (servers, own): (Vec<Ipv6Addr>, Vec<Ipv6Addr>) = resolver
-        .nameservers6
-        .iter()
-        .partition(|server| reachable(server));
+    let (servers, own): (Vec<Ipv6Addr>, Vec<Ipv6Addr>) =
+        resolver.nameservers6.iter().partition(is_reachable);
     if let Some(server) = own.first() {
         let message =
             format!("name server `{server}` is of the pod's own link: the guest is not told of it");

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::DhcpPlan;
+use super::ipv6::is_reachable;
 use crate::host::Resolver;
 use crate::net::mac::MacAddr;
 use crate::refusal::Notice;
@@ -67,11 +68,25 @@ fn nameservers(resolver: &Resolver, nic: &Nic, notices: &mut Vec<Notice>) -> Vec
             ),
         ));
     }
-    if servers.is_empty() && resolver.nameservers6.is_empty() {
-        vec![FALLBACK_SERVER]
-    } else {
-        servers
+    if !servers.is_empty() {
+        return servers;
     }
+    if resolver
+        .nameservers6
+        .iter()
+        .any(|server| is_reachable(&server))
+    {
+        let message = "the pod has IPv6 name servers alone: the guest is told of none by DHCP, and without IPv6 has none";
+        notices.push(Notice::new(&nic.path, message));
+        return servers;
+    }
+    if !own.is_empty() || !resolver.nameservers6.is_empty() {
+        let message = format!(
+            "the pod has no name server that the guest can reach: it is told `{FALLBACK_SERVER}`"
+        );
+        notices.push(Notice::new(&nic.path, message));
+    }
+    vec![FALLBACK_SERVER]
 }
 
 /// The pod's search list, lower case, before it what `subdomain` adds.

@@ -329,20 +329,18 @@ fn name_servers_fall_back_as_kubevirts() {
         let mut facts = pod();
         facts.resolver.nameservers = v4.iter().map(|&octets| octets.into()).collect();
         facts.resolver.nameservers6 = v6.to_vec();
-        planned(&spec(vec![nic()]), &facts)
-            .0
-            .dhcp
-            .unwrap()
-            .nameservers
+        let (plan, notices) = planned(&spec(vec![nic()]), &facts);
+        (plan.dhcp.unwrap().nameservers, notices.len())
     };
-    assert_eq!(servers(&[], &[]), [Ipv4Addr::new(8, 8, 8, 8)]);
-    assert_eq!(
-        servers(&[[127, 0, 0, 53]], &[]),
-        [Ipv4Addr::new(8, 8, 8, 8)]
-    );
-    assert_eq!(servers(&[], &[Ipv6Addr::LOCALHOST]), [] as [Ipv4Addr; 0]);
+    let fallback = vec![Ipv4Addr::new(8, 8, 8, 8)];
+    assert_eq!(servers(&[], &[]), (fallback.clone(), 0));
+    // One for the server that is no use, one for what stands in for it.
+    assert_eq!(servers(&[[127, 0, 0, 53]], &[]), (fallback.clone(), 2));
+    assert_eq!(servers(&[], &[Ipv6Addr::LOCALHOST]), (fallback, 1));
+    let elsewhere = "fd00::a".parse().unwrap();
+    assert_eq!(servers(&[], &[elsewhere]), (Vec::new(), 1));
     assert_eq!(
         servers(&[[127, 0, 0, 53], [9, 9, 9, 9]], &[]),
-        [Ipv4Addr::new(9, 9, 9, 9)]
+        (vec![Ipv4Addr::new(9, 9, 9, 9)], 1)
     );
 }

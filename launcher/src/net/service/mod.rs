@@ -2,11 +2,13 @@
 //! cost us, and log lines that a guest cannot make many of.
 
 pub mod budget;
+mod datagrams;
 mod error;
 mod intake;
 mod report;
 mod socket;
 
+pub(in crate::net) use datagrams::{Datagrams, Protocol, serve};
 pub use error::{Service, ServiceError};
 pub(in crate::net) use intake::{Intake, Source};
 pub(in crate::net) use report::{Names, Report};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tracing::{debug, warn};
 
 use super::budget::LogBudget;
-use super::error::Service;
+use super::error::{Service, ServiceError};
 use super::intake::Trouble;
 
 /// The events that every server has.
@@ -37,6 +37,15 @@ impl Report {
             service,
             names,
             budgets: HashMap::new(),
+        }
+    }
+
+    /// Its socket cannot be read any more.
+    pub(in crate::net) fn gone(&self, source: io::Error) -> ServiceError {
+        ServiceError::Receive {
+            service: self.service,
+            link: self.link.clone(),
+            source,
         }
     }
 

@@ -60,6 +60,8 @@ impl Driver<'_> {
             return;
         };
         status["agent"] = self.services.answers();
+        status["network"] = self.services.network();
+        status["elsewhere"] = self.services.elsewhere();
         if !self.services.publish(&status) {
             return;
         }

@@ -63,16 +63,19 @@ impl<'a> Driver<'a> {
             session,
             events,
             servers,
+            monitors,
             qemu,
         } = launched;
         self.settled = true;
         servers.start();
+        self.services.watch_network(self.plan, monitors);
         self.services.bound_logs(self.plan);
         self.services.serve_control(self.plan, self.pid1, &session);
         self.services
             .serve_metrics(self.plan, self.pid1, &session, qemu);
         self.services.record_host_model(self.plan, &session);
         self.services.keep_in_place(self.plan, &session, qemu);
+        self.services.watch_devices(self.plan, &session);
         self.monitor = Monitor::Live { session, events };
         self.take(Input::Started {
             paused: self.plan.lifecycle.start_paused,
@@ -98,6 +101,7 @@ impl<'a> Driver<'a> {
         self.ready();
         let (plan, started) = (self.plan, self.started);
         self.services.keep_in_place(self.plan, &session, qemu);
+        self.services.watch_devices(self.plan, &session);
         if self.state.phase != Phase::Starting {
             return None;
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::operation::Operation;
-use super::state::IoError;
+use super::state::{IoError, Leaving};
 use crate::monitor::protocol::ExitStatus;
 
 /// What happens to the VM.
@@ -43,6 +43,13 @@ pub enum Input {
     Watchdog(Bark),
     /// A memory dump, during which QEMU stops the vCPUs.
     Dump(Dump),
+    /// A device of the host is on its way out of the guest.
+    Device {
+        /// QEMU's id for it.
+        id: String,
+        /// How far.
+        leaving: Leaving,
+    },
     /// The guest agent opened or closed its port.
     Agent {
         /// Open.

@@ -26,7 +26,7 @@ mod state;
 use std::time::Duration;
 
 pub use input::{Action, Alarm, Bark, Dump, Input, ShutdownCause};
-pub use state::{Frozen, IoError, Pause, Phase, Run, State};
+pub use state::{Frozen, IoError, Leaving, Pause, Phase, Run, State};
 
 use super::outcome::Outcome;
 use ending::{ended_by, ending};
@@ -112,6 +112,7 @@ fn observe(state: &mut State, input: &Input) -> Vec<Action> {
                 state.stopping_for = Some(Pause::Watchdog);
             }
         }
+        Input::Device { id, leaving } => state.leave(id, *leaving),
         Input::GuestShutdown(_) => state.run = Run::Paused(Pause::ShuttingDown),
         Input::Failed(Action::Pause) => state.stopping_for = None,
         Input::GuestReset if state.frozen != Frozen::No => {

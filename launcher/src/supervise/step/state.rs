@@ -1,5 +1,7 @@
 //! Where a VM is in its life, as the journal keeps it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::Bark;
@@ -7,6 +9,8 @@ use crate::supervise::outcome::Outcome;
 
 /// More disks than a VM has.
 pub(super) const MOST_FAILED: usize = 64;
+/// More devices of the host than a VM has.
+pub(super) const MOST_LEAVING: usize = 64;
 
 /// Where the VM is in its life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +30,9 @@ pub struct State {
     /// What the watchdog did last.
     #[serde(default)]
     pub watchdog: Option<Bark>,
+    /// Devices of the host that the guest is to let go or has no more, by QEMU's id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub leaving: BTreeMap<String, Leaving>,
 }
 
 /// The way through a life.
@@ -93,6 +100,18 @@ pub enum Frozen {
     Thawing,
 }
 
+/// How far a device of the host is on its way out of the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Leaving {
+    /// Its driver on the host gives it up, and QEMU has asked the guest to let it go.
+    WantedBack,
+    /// The guest said no.
+    NotLetGo,
+    /// The guest has it no more.
+    Gone,
+}
+
 /// A disk that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IoError {
@@ -115,11 +134,20 @@ impl State {
             failed: Vec::new(),
             stopping_for: None,
             watchdog: None,
+            leaving: BTreeMap::new(),
         }
     }
 
     pub(super) fn is_paused(&self) -> bool {
         self.run != Run::Running
+    }
+
+    /// There is no way back but a new start: QEMU asks again for what was not let go.
+    pub(super) fn leave(&mut self, device: &str, leaving: Leaving) {
+        let known = self.leaving.get(device);
+        if known.is_none_or(|known| *known < leaving) && self.leaving.len() < MOST_LEAVING {
+            self.leaving.insert(device.to_owned(), leaving);
+        }
     }
 
     pub(super) fn fail(&mut self, error: IoError) {

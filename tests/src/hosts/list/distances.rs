@@ -132,9 +132,19 @@ pub(super) fn cxl() -> Host {
     }
 }
 
-/// 1280 CPUs on 16 nodes in four boxes of four sockets, with 4 TiB in pages of 1Gi. Thousands of files: made where
-/// they are needed.
+/// 16 nodes with 1280 CPUs, more than `cpu_set_t` holds.
 pub fn sixteen_nodes() -> Host {
+    sixteen(40, "0-1279", "360-399,1000-1039")
+}
+
+/// 16 nodes with 1024 CPUs.
+pub fn a_thousand_cpus() -> Host {
+    sixteen(32, "0-1023", "288-319,800-831")
+}
+
+/// 16 nodes of `each` cores of two threads, `cpus` in all, in four boxes of four sockets, with 4 TiB in pages of 1Gi; a NIC
+/// on node 9, whose CPUs are `local`. Thousands of files: made where they are needed.
+fn sixteen(each: u32, cpus: &'static str, local: &'static str) -> Host {
     let row = |of: usize| {
         let distance = |to: usize| match (to == of, to / 4 == of / 4) {
             (true, _) => "10",
@@ -147,15 +157,15 @@ pub fn sixteen_nodes() -> Host {
     Host {
         name: "sixteen-nodes",
         cpu: XEON,
-        cores: cores(640, Siblings::Far, 40, 40),
+        cores: cores(16 * each, Siblings::Far, each, each),
         offline: "",
         nodes: (0..16)
-            .map(|id| node(id, id * 40..(id + 1) * 40, 512, [256, 256, 0]))
+            .map(|id| node(id, id * each..(id + 1) * each, 512, [256, 256, 0]))
             .collect(),
         possible_nodes: "0-63",
         distances: (0..16).map(row).collect(),
         pod: Pod {
-            cpus: "0-1279",
+            cpus,
             mems: "0-15",
             gib: 64,
             hugetlb: [0, 4096],
@@ -163,7 +173,7 @@ pub fn sixteen_nodes() -> Host {
         },
         devices: nic(
             9,
-            "360-399,1000-1039",
+            local,
             [
                 "pci0009:00/0009:00:02.0",
                 "pci0009:00/0009:00:02.0/0009:01:00.0",

@@ -4,7 +4,7 @@ mod distances;
 mod lacking;
 mod siblings;
 
-pub use distances::sixteen_nodes;
+pub use distances::{a_thousand_cpus, sixteen_nodes};
 
 use super::{Cores, Device, Host, Kind, Node, Siblings};
 use distances::{cxl, epyc_nps4, xeon_snc4};

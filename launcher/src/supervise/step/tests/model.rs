@@ -67,6 +67,14 @@ fn input() -> impl Strategy<Value = Input> {
             error: full("data"),
             stops
         }),
+        any::<bool>().prop_map(|gone| Input::Device {
+            id: "ua-sriov-fast".to_owned(),
+            leaving: if gone {
+                Leaving::Gone
+            } else {
+                Leaving::WantedBack
+            },
+        }),
     ];
     prop_oneof![
         any::<bool>().prop_map(|paused| Input::Started { paused }),
