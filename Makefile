@@ -16,9 +16,10 @@ setup: ## Install what is missing (as root; says what it does)
 guest: setup ## Build the demo guest into target/guest
 	@tests/guest/build
 
-node: setup ## Build the emulated node into target/node, and a demo guest for it into target/guest-generic
+node: setup ## Build the emulated node into target/node, and its demo guests into target/guest-*
 	@tests/setup/install node
 	@tests/guest/build generic
+	@tests/guest/build testpmd
 	@tests/node/build
 
 run: guest ## Boot the demo guest, prove its network both ways, power off

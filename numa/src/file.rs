@@ -67,7 +67,8 @@ pub fn read(path: &Utf8Path, limit: usize) -> Result<Option<String>, FactError> 
 
 /// As [`read`], but no more than the first `limit` bytes of it.
 pub fn head(path: &Utf8Path, limit: usize) -> Result<Option<String>, FactError> {
-    let mut bytes = Vec::new();
+    // Such files tell no size; without room to begin with they would be read in steps from 32 bytes up.
+    let mut bytes = Vec::with_capacity(limit.min(4096));
     let limit = u64::try_from(limit).unwrap_or(u64::MAX);
     match File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
         Ok(_) => Ok(Some(match String::from_utf8(bytes) {

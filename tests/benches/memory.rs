@@ -1,73 +1,112 @@
-//! What PID 1 and the supervisor hold while a guest runs.
+//! What everything that is not QEMU holds while a guest runs.
 
 use anyhow::{Context, Result};
-use camino::Utf8PathBuf;
+use qmp::{Options, Session};
+use serde_json::json;
 
-use crate::launch::{SHAPES, guest, program, vmi};
-use crate::pod::{Pod, children};
+use crate::bare::ANSWER;
+use crate::libvirt::{Cache, Libvirt};
+use crate::pod::{Network, Pod, children};
+use crate::program;
 use crate::report::Report;
+use crate::shape::{file, guest, idle_vmi, planned};
 
-/// One pod alone, then a second of the same image beside it.
+/// Operations after which memory is looked at again.
+const OPERATIONS: usize = 1000;
+
+/// One pod alone, idle and after a thousand operations; then a second of the same image beside it; and libvirt's daemons.
 pub(crate) async fn measure(report: &mut Report) -> Result<()> {
-    let directory = tempfile::tempdir()?;
-    let file = Utf8PathBuf::try_from(directory.path().join("vmi.json"))?;
-    std::fs::write(&file, vmi(&SHAPES[0])?)?;
+    let vmi = idle_vmi()?;
+    let (_directory, file) = file(&vmi)?;
+    let start = || Pod::start(&program()?, &file, &guest(), (Network::Prepared, 1));
     // A freshly linked file's pages count as private dirty.
     nix::unistd::sync();
-    let mut first = Pod::start(&program()?, &file, &guest())?;
+    let mut first = start()?;
     first.event("guest-running")?;
-    let alone = of(&first)?;
-    let mut second = Pod::start(&program()?, &file, &guest())?;
+    let idle = of(&first)?;
+    operate(&first).await?;
+    let busy = of(&first)?;
+    let mut second = start()?;
     second.event("guest-running")?;
     let together = sum(&of(&first)?, &of(&second)?);
-    let each = |name: &str, value: fn(&Usage) -> u64| -> (String, f64) {
-        (
-            name.to_owned(),
-            f64::from(u32::try_from(value(&alone)).unwrap_or(u32::MAX)),
-        )
-    };
-    let rows = [
-        each("PSS", |usage| usage.pss),
-        each("USS", |usage| usage.uss),
-        each("anonymous", |usage| usage.anonymous),
-    ];
-    for (name, value) in rows {
+    second.end()?;
+    first.end()?;
+    let mut libvirt = Libvirt::start(&planned(&vmi).await?, Cache::Kept)?;
+    libvirt.create()?;
+    let mut peer = Usage::default();
+    for pid in libvirt.pids()? {
+        peer = sum(&peer, &read(pid)?);
+    }
+    libvirt.destroy()?;
+    for (index, name) in ["PSS", "USS", "anonymous"].into_iter().enumerate() {
+        let one = |usage: &Usage| {
+            let sizes = [usage.pss, usage.uss, usage.anonymous];
+            vec![f64::from(sizes[index])]
+        };
         report.add(
-            format!("memory of PID 1 and supervisor, {name}"),
+            format!("memory of all but QEMU: {name}"),
             "KiB",
-            &[("one pod", vec![value])],
+            &[
+                ("PID 1 and supervisor, idle", one(&idle)),
+                ("after a thousand operations", one(&busy)),
+                ("libvirtd and virtlogd", one(&peer)),
+            ],
         );
     }
-    let more = together.pss.saturating_sub(alone.pss);
+    let more = f64::from(together.pss.saturating_sub(busy.pss));
     report.add(
-        "memory of PID 1 and supervisor, PSS of one more pod",
+        "memory of all but QEMU: PSS of one more pod",
         "KiB",
-        &[("second pod", vec![f64::from(u32::try_from(more)?)])],
+        &[("second pod of the image", vec![more])],
     );
     report.add(
-        "threads of PID 1 and supervisor",
+        "threads of all but QEMU",
         "",
-        &[("one pod", vec![f64::from(alone.threads)])],
+        &[
+            ("PID 1 and supervisor", vec![f64::from(idle.threads)]),
+            ("libvirtd and virtlogd", vec![f64::from(peer.threads)]),
+        ],
     );
-    let size = std::fs::metadata(program()?)?.len() / 1024;
+    let size = u32::try_from(std::fs::metadata(program()?)?.len() / 1024)?;
     report.add(
         "size of the program",
         "KiB",
-        &[("virt-launcher", vec![f64::from(u32::try_from(size)?)])],
+        &[("virt-launcher", vec![f64::from(size)])],
     );
-    second.end()?;
-    first.end()
+    Ok(())
 }
 
+/// Status, pause, unpause and what metrics ask, all by the control socket.
+async fn operate(pod: &Pod) -> Result<()> {
+    let options = Options {
+        enable: vec![launcher::control::ALLOW_WRITE.to_owned()],
+        ..Options::default()
+    };
+    let path = pod.path("/run/kubevirt-private/control.sock")?;
+    let session = Session::connect(path.as_std_path(), options).await?;
+    let own = |name| format!("{}{name}", launcher::control::PREFIX);
+    let commands = [
+        own("status"),
+        own("pause"),
+        own("unpause"),
+        "query-cpus-fast".to_owned(),
+    ];
+    for command in commands.iter().cycle().take(OPERATIONS) {
+        session.execute_raw(command, json!({}), ANSWER).await?;
+    }
+    Ok(())
+}
+
+/// In KiB.
 #[derive(Default)]
-struct Usage {
-    pss: u64,
-    uss: u64,
-    anonymous: u64,
-    threads: u32,
+pub(crate) struct Usage {
+    pub(crate) pss: u32,
+    pub(crate) uss: u32,
+    pub(crate) anonymous: u32,
+    pub(crate) threads: u32,
 }
 
-fn sum(one: &Usage, other: &Usage) -> Usage {
+pub(crate) fn sum(one: &Usage, other: &Usage) -> Usage {
     Usage {
         pss: one.pss + other.pss,
         uss: one.uss + other.uss,
@@ -76,14 +115,21 @@ fn sum(one: &Usage, other: &Usage) -> Usage {
     }
 }
 
-fn of(pod: &Pod) -> Result<Usage> {
+/// PID 1 and the supervisor.
+pub(crate) fn ours(pod: &Pod) -> Result<Vec<i32>> {
     let pid1 = pod.pid1()?;
-    let ours = children(pid1)?.into_iter().filter(|pid| {
-        std::fs::read_to_string(format!("/proc/{pid}/comm"))
-            .is_ok_and(|name| !name.starts_with("qemu"))
-    });
+    let mut pids = vec![pid1];
+    pids.extend(
+        children(pid1)?
+            .into_iter()
+            .filter(|pid| !Pod::is_qemu(*pid)),
+    );
+    Ok(pids)
+}
+
+pub(crate) fn of(pod: &Pod) -> Result<Usage> {
     let mut all = Usage::default();
-    for pid in std::iter::once(pid1).chain(ours) {
+    for pid in ours(pod)? {
         all = sum(&all, &read(pid)?);
     }
     Ok(all)
@@ -92,7 +138,7 @@ fn of(pod: &Pod) -> Result<Usage> {
 /// `proc_pid_smaps_rollup(5)`.
 fn read(pid: i32) -> Result<Usage> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let field = |name: &str| -> Result<u64> {
+    let field = |name: &str| -> Result<u32> {
         let line = text
             .lines()
             .find_map(|line| line.strip_prefix(name))

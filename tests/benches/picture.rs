@@ -1,8 +1,8 @@
-//! The report as an SVG: a bar for each variant's median, a line for its range.
+//! The report as an SVG: a bar for each variant's median, a line for its range; a bar for each phase of a launch.
 
 use std::fmt::Write;
 
-use crate::report::Report;
+use crate::report::{Phases, Report};
 
 const WIDTH: f64 = 900.0;
 const LABEL: f64 = 330.0;
@@ -47,11 +47,42 @@ pub(crate) fn draw(report: &Report) -> String {
             );
         }
     }
+    for phases in &report.timelines {
+        y = draw_phases(phases, y, &mut body);
+    }
     format!(
         "<svg xmlns='http://www.w3.org/2000/svg' width='{WIDTH}' height='{}' font-family='sans-serif' font-size='13'>\n\
          <rect width='100%' height='100%' fill='white'/>\n{body}</svg>\n",
         y + 20.0
     )
+}
+
+/// All phases on one axis; the answer is where the next thing may be drawn.
+fn draw_phases(timeline: &Phases, mut y: f64, body: &mut String) -> f64 {
+    y += 26.0;
+    let _ = writeln!(
+        body,
+        "<text x='10' y='{y}' font-weight='bold'>{} (ms after exec)</text>",
+        escaped(&timeline.name)
+    );
+    let end = timeline.phases.iter().map(|phase| phase.to_ms);
+    let scale = (WIDTH - LABEL - 120.0) / end.fold(f64::MIN_POSITIVE, f64::max);
+    for phase in &timeline.phases {
+        y += BAR + 5.0;
+        let _ = writeln!(
+            body,
+            "<text x='24' y='{y}'>{}</text>\
+             <rect x='{:.1}' y='{}' width='{:.1}' height='{BAR}' fill='#2b6cb0'/>\
+             <text x='{:.1}' y='{y}'>{:.2}</text>",
+            escaped(phase.name),
+            LABEL + phase.from_ms * scale,
+            y - BAR + 2.0,
+            ((phase.to_ms - phase.from_ms) * scale).max(1.0),
+            LABEL + phase.to_ms * scale + 8.0,
+            phase.to_ms - phase.from_ms
+        );
+    }
+    y
 }
 
 fn escaped(text: &str) -> String {

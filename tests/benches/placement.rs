@@ -12,8 +12,8 @@ use launcher::spec::Spec;
 use launcher::vmi;
 use tests::hosts::a_thousand_cpus;
 
-use crate::launch::ms;
 use crate::report::Report;
+use crate::sample::ms;
 
 pub(crate) fn measure(rounds: usize, report: &mut Report) -> Result<()> {
     let (_keep, root) = a_thousand_cpus().make();

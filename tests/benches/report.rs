@@ -5,12 +5,24 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::sample::Sample;
+use crate::timeline::{Phase, Timeline};
 
 /// Every row that was measured, in order.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
     /// The rows.
     pub(crate) rows: Vec<Row>,
+    /// Phases of launches.
+    pub(crate) timelines: Vec<Phases>,
+}
+
+/// The phases of one kind of launch.
+#[derive(Debug, Serialize)]
+pub(crate) struct Phases {
+    /// Which.
+    pub(crate) name: String,
+    /// In the order in which they begin.
+    pub(crate) phases: Vec<Phase>,
 }
 
 /// One thing that was measured, by each variant.
@@ -52,6 +64,14 @@ impl Report {
         });
     }
 
+    /// Adds a timeline.
+    pub(crate) fn timeline(&mut self, name: &str, timeline: &Timeline) {
+        self.timelines.push(Phases {
+            name: name.to_owned(),
+            phases: timeline.phases(),
+        });
+    }
+
     /// For people: median [min..max] of each variant, and its ratio to the row's first.
     pub(crate) fn table(&self) -> String {
         let mut out = String::new();
@@ -67,6 +87,7 @@ impl Report {
                     min,
                     max,
                     p99,
+                    ..
                 } = variant.sample;
                 let _ = writeln!(
                     out,
@@ -74,6 +95,18 @@ impl Report {
                     variant.name,
                     median / base
                 );
+            }
+        }
+        for Phases { name, phases } in &self.timelines {
+            let _ = writeln!(out, "{name} (ms, medians)");
+            for Phase {
+                name,
+                from_ms,
+                to_ms,
+            } in phases
+            {
+                let took = to_ms - from_ms;
+                let _ = writeln!(out, "  {name:<34} {from_ms:>10.2} to {to_ms:.2}, {took:.2}");
             }
         }
         out

@@ -1,5 +1,7 @@
 //! Measured values and what is quoted of them.
 
+use std::time::Instant;
+
 use serde::Serialize;
 
 /// Median and range of some values.
@@ -13,6 +15,8 @@ pub(crate) struct Sample {
     pub(crate) max: f64,
     /// 99 of 100 are no more than this.
     pub(crate) p99: f64,
+    /// How many.
+    pub(crate) count: usize,
 }
 
 impl Sample {
@@ -29,8 +33,24 @@ impl Sample {
             min: at(0),
             max: sorted.last().copied().unwrap_or(f64::NAN),
             p99: at(99),
+            count: sorted.len(),
         }
     }
+}
+
+/// The middle one of some values.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    Sample::of(values).median
+}
+
+/// Milliseconds since.
+pub(crate) fn ms(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1000.0
+}
+
+/// Microseconds since.
+pub(crate) fn us(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e6
 }
 
 #[cfg(test)]

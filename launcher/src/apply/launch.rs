@@ -19,6 +19,7 @@ use super::threads;
 use super::told::{images_made, networks};
 use crate::net::setup::{self, NetworkUp};
 use crate::net::watch::Monitors;
+use crate::passthrough::plan::PassthroughPlan;
 use crate::plan::LaunchPlan;
 use crate::privileges;
 use crate::qemu;
@@ -62,10 +63,14 @@ pub async fn launch(
         move || prepare(&storage)
     });
     let taps = setup::open_taps(&plan.network).map_err(LaunchError::Network);
-    let devices = in_thread({
+    let devices = async {
+        // A thread costs more than to find nothing to do.
+        if plan.passthrough == PassthroughPlan::default() {
+            return Ok(Ok(()));
+        }
         let passthrough = plan.passthrough.clone();
-        move || devices::prepare(&passthrough, &HostRoot::default())
-    });
+        in_thread(move || devices::prepare(&passthrough, &HostRoot::default())).await
+    };
     let (images, devices) = tokio::join!(watched("storage", images), devices);
     let images = images?.map_err(LaunchError::Storage)?;
     let mut launch = Launch {

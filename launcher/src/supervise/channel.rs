@@ -132,9 +132,9 @@ impl Pid1 {
         let memfd = memfd_create("spawn-request", MFdFlags::MFD_CLOEXEC)
             .map_err(|errno| Pid1Error::Request(errno.into()))?;
         let mut memfd = std::fs::File::from(memfd);
-        serde_json::to_writer(&mut memfd, request)
-            .map_err(|error| Pid1Error::Request(error.into()))?;
-        memfd.flush().map_err(Pid1Error::Request)?;
+        // In one write: `to_writer` would make one for each word of it.
+        let text = serde_json::to_vec(request).map_err(|error| Pid1Error::Request(error.into()))?;
+        memfd.write_all(&text).map_err(Pid1Error::Request)?;
         let all: Vec<_> = [memfd.as_fd()]
             .into_iter()
             .chain(files.iter().map(AsFd::as_fd))

@@ -32,6 +32,7 @@ pub(crate) const PURE: &[&str] = &[
     "launcher/src/net/service/budget.rs",
     "launcher/src/net/watch/message.rs",
     "launcher/src/passthrough/assign.rs",
+    "launcher/src/passthrough/mdev.rs",
     "launcher/src/passthrough/memlock.rs",
     "launcher/src/host/network_info.rs",
     "launcher/src/passthrough/plan.rs",
@@ -150,6 +151,7 @@ pub(crate) fn crates() -> BTreeMap<&'static str, Vec<String>> {
         ("procfs", "host numa"),
         ("qapi", "qmp"),
         ("rtnetlink", "net local"),
+        ("seccompiler", "tests/src/bin"),
         ("serde-saphyr", "vmi"),
         ("serde_ignored", "vmi"),
         ("serde_path_to_error", "vmi"),
@@ -160,7 +162,10 @@ pub(crate) fn crates() -> BTreeMap<&'static str, Vec<String>> {
         ),
         ("tokio-util", "control supervise qmp"),
         ("tracing-subscriber", "cli"),
-        ("uuid", "spec plan passthrough pod machine storage net/plan"),
+        (
+            "uuid",
+            "spec plan passthrough pod machine storage net/plan host",
+        ),
         ("vfio-bindings", "passthrough/vfio"),
         (
             "vmm-sys-util",
@@ -168,7 +173,7 @@ pub(crate) fn crates() -> BTreeMap<&'static str, Vec<String>> {
         ),
     ];
     let place = |room: &str| match room {
-        "numa" | "qmp" => room.to_owned(),
+        "numa" | "qmp" | "tests/src/bin" => room.to_owned(),
         room => format!("launcher/src/{room}"),
     };
     rooms

@@ -22,6 +22,8 @@ pub struct Pod {
     name: String,
     options: Vec<String>,
     arguments: Vec<String>,
+    through: Option<Utf8PathBuf>,
+    boot: Option<Utf8PathBuf>,
 }
 
 impl Pod {
@@ -31,7 +33,23 @@ impl Pod {
             name: name.to_owned(),
             options: vec!["--name".to_owned(), name.to_owned()],
             arguments: Vec::new(),
+            through: None,
+            boot: None,
         }
+    }
+
+    /// Under the seccomp profile that container runtimes apply by default, as a container without CAP_SYS_NICE has it
+    /// (`tests/src/bin/default_seccomp.rs`).
+    pub fn under_default_seccomp(mut self) -> Result<Self> {
+        self.through = Some(binary::beside("default_seccomp")?);
+        Ok(self)
+    }
+
+    /// Another guest than the demo guest built from the node's kernel, by the directory of its kernel-boot container.
+    #[must_use]
+    pub fn boot(mut self, directory: Utf8PathBuf) -> Self {
+        self.boot = Some(directory);
+        self
     }
 
     /// Options of `tests/node/pod`, such as `["--cpus", "4-6", "--mems", "1"]`.
@@ -52,7 +70,8 @@ impl Pod {
     /// Starts another program than the product in the pod.
     pub fn start(self, program: &Utf8Path, args: &[&str]) -> Result<Running> {
         let mut command = Command::new(project().join("tests/node/pod"));
-        command.args(self.options).arg("--").arg(program).args(args);
+        command.args(self.options).arg("--").args(self.through);
+        command.arg(program).args(args);
         Ok(Running {
             started: Started::start_shown(&mut command, super::log)?,
             name: self.name,
@@ -82,7 +101,7 @@ impl Pod {
     fn launcher(mut self, command: &str, vmi: &str) -> Result<Running> {
         let file = Utf8PathBuf::from(format!("/tmp/{}.vmi", self.name));
         std::fs::write(&file, vmi)?;
-        let boot = guest::generic_boot_dir();
+        let boot = self.boot.take().unwrap_or_else(guest::generic_boot_dir);
         let mut args = vec![
             command,
             "--vmi",
