@@ -23,6 +23,14 @@ pub fn generic_boot_dir() -> Utf8PathBuf {
     boot_dir("target/guest-generic", "make node")
 }
 
+/// That guest with DPDK's testpmd, for the order `forward`.
+///
+/// # Panics
+/// When it was not built.
+pub fn testpmd_boot_dir() -> Utf8PathBuf {
+    boot_dir("target/guest-testpmd", "make node")
+}
+
 fn boot_dir(directory: &str, builder: &str) -> Utf8PathBuf {
     let directory = project().join(directory);
     for file in ["vmlinux", "initramfs.cpio"] {

@@ -3,7 +3,9 @@
 mod cpuinfo;
 mod environment;
 mod links;
+pub mod mdev;
 mod memlock;
+pub mod netdev;
 pub mod network_info;
 pub mod pci;
 pub mod podinfo;
@@ -26,9 +28,12 @@ use hugepages::{Bytes, Limit, Pool};
 use ipnet::{Ipv4Net, Ipv6Net};
 use numa::{CpuSet, Disagreement, Topology};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::machine::pci::PciAddress;
 use crate::net::mac::MacAddr;
+use mdev::MdevFacts;
+use netdev::LinkVf;
 use network_info::NetworkDevice;
 use pci::PciFacts;
 
@@ -78,12 +83,18 @@ pub struct HostFacts {
     /// What virt-handler knew of a link before it took its addresses away, by the link's name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub vif_caches: BTreeMap<String, VifCache>,
+    /// Links that are VFs with their driver on the host, by the link's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub link_vfs: BTreeMap<String, LinkVf>,
     /// The pod's environment, as the device plugins and the kubelet set it.
     pub environment: BTreeMap<String, String>,
     /// `/etc/podinfo/network-info`: what Multus gave each network; none while it says nothing.
     pub network_info: Option<Vec<NetworkDevice>>,
     /// PCI functions that the environment, network-info or the VMI name and that are there.
     pub pci: BTreeMap<PciAddress, PciFacts>,
+    /// Mediated devices that the environment names and that are there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mdevs: BTreeMap<Uuid, MdevFacts>,
     /// How much memory may be locked.
     pub memlock: MemlockFacts,
 }

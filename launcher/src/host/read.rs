@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use hugepages::Bytes;
 use numa::{Allowed, Cgroup, ControlFile, FactError, HostRoot, Topology, file};
+use uuid::Uuid;
 
+use super::mdev::MdevFacts;
 use super::network_info::NetworkDevice;
 use super::pci::PciFacts;
 use super::podinfo::{self, PodinfoError};
-use super::{HostFacts, Link, cpuinfo, environment, memlock, resolver, rights, vif_cache};
+use super::{HostFacts, Link, cpuinfo, environment, memlock, netdev, resolver, rights, vif_cache};
 use crate::machine::pci::PciAddress;
 
 /// Facts that no plan can be made from.
@@ -89,7 +91,9 @@ impl HostFacts {
             hostname: hostname(root)?,
             resolver: resolver::read(root)?,
             vif_caches: vif_cache::read(root, &links)?,
+            link_vfs: netdev::read(root, &links),
             links,
+            mdevs: mdevs(root, &topology, &environment)?,
             pci: pci(
                 root,
                 &topology,
@@ -158,6 +162,26 @@ fn named<'a>(
         .iter()
         .filter_map(|device| device.address);
     listed.chain(recorded)
+}
+
+/// As KubeVirt's plugin lists them; what is no UUID is told where it is to be used.
+fn mdevs(
+    root: &HostRoot,
+    topology: &Topology,
+    environment: &BTreeMap<String, String>,
+) -> Result<BTreeMap<Uuid, MdevFacts>, FactsError> {
+    let mut all = BTreeMap::new();
+    for uuid in environment
+        .iter()
+        .filter(|(name, _)| name.starts_with("MDEV_PCI_RESOURCE_"))
+        .flat_map(|(_, value)| value.split(','))
+        .filter_map(|entry| entry.trim().parse().ok())
+    {
+        if let Some(facts) = MdevFacts::read(root, uuid, topology)? {
+            all.insert(uuid, facts);
+        }
+    }
+    Ok(all)
 }
 
 fn pci(

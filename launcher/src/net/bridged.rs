@@ -30,6 +30,11 @@ pub(super) async fn make(
         None => move_nic(netlink, nic, bridged, bridge, done).await?,
     };
     netlink.learn_nothing(&bridged.nic, port).await?;
+    if bridged.vf.is_some() {
+        netlink
+            .hear_too(&bridged.nic, port, nic.guest_mac, done)
+            .await?;
+    }
     let stand_in = netlink
         .ensure_stand_in(&nic.pod_link, bridged.pod_mac, nic.mtu, done)
         .await?;
@@ -91,6 +96,21 @@ async fn move_nic(
     };
     netlink
         .become_port(&nic.pod_link, found.index, &port)
-        .await?;
+        .await
+        .map_err(|error| untrusted(error, nic, bridged))?;
     Ok(found.index)
+}
+
+/// A VF's driver asks the physical function for another address, and passes its refusal on.
+fn untrusted(error: NetError, nic: &NicPlan, bridged: &Bridged) -> NetError {
+    let refused = matches!(&error, NetError::Link { source, .. }
+        if matches!(source.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EINVAL | libc::EACCES)));
+    match &bridged.vf {
+        Some(vf) if refused => NetError::UntrustedVf {
+            link: nic.pod_link.clone(),
+            vf: vf.name(),
+            command: vf.command(),
+        },
+        _ => error,
+    }
 }

@@ -62,6 +62,18 @@ pub enum NetError {
         /// What it must be called.
         link: String,
     },
+    /// A VF on a bridge needs an address beside the one that its physical function gave it.
+    #[error(
+        "`{link}` is {vf}, which does not let it have another hardware address, as a bridge's port needs; {command}, or give it to the guest whole by `sriov: {{}}`"
+    )]
+    UntrustedVf {
+        /// The VF's link in the pod.
+        link: String,
+        /// Which VF it is.
+        vf: String,
+        /// What allows it.
+        command: String,
+    },
     /// The name is taken by something else.
     #[error(
         "link `{link}` is there already, but {property} is `{found}` and not `{wanted}`; delete it, or run in another network namespace"

@@ -9,10 +9,12 @@ mod names;
 mod pod_nic;
 #[cfg(test)]
 mod tests;
+mod vf;
 
 pub use decide::plan;
 pub use ipv6::Ipv6Plan;
 pub use names::secondary as secondary_link;
+pub use vf::BridgedVf;
 
 use std::net::Ipv4Addr;
 
@@ -147,6 +149,9 @@ pub struct Bridged {
     pub pod_mac: MacAddr,
     /// The addresses that the NIC had; the stand-in keeps them for whoever looks the pod's up.
     pub addresses: Vec<IpNet>,
+    /// The NIC is a virtual function.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vf: Option<BridgedVf>,
 }
 
 /// The one lease that our DHCP server gives (facts 7.5).

@@ -4,6 +4,7 @@ use ipnet::IpNet;
 
 use super::error::NetError;
 use super::link::{Netlink, PortState, Saved, State};
+use super::mac::MacAddr;
 use super::nft::{self, Family};
 use super::sysctl::Previous;
 
@@ -28,6 +29,12 @@ pub(super) enum Undo {
         index: u32,
         from: String,
         to: PortState,
+    },
+    /// The link was told to hear frames to one more address.
+    HearNoMore {
+        link: String,
+        /// A guest's.
+        mac: MacAddr,
     },
     /// The setting was another.
     Restore(Previous),
@@ -67,6 +74,7 @@ async fn one(netlink: &Netlink, step: Undo) -> Result<(), NetError> {
             };
             netlink.become_port(&from, found.index, &to).await
         }
+        Undo::HearNoMore { link, mac } => netlink.hear_no_more(&link, mac).await,
         Undo::Restore(previous) => previous.restore(),
         Undo::DeleteTables(families) => nft::delete(&families).await,
         Undo::ReleaseTap { tap, up, mtu } => {

@@ -11,6 +11,7 @@
 //! here is closed again.
 
 pub mod assign;
+pub mod mdev;
 pub mod memlock;
 pub mod plan;
 pub mod preflight;

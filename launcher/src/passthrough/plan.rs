@@ -5,13 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::assign::{Sources, assign};
 use super::memlock::{self, Memlock};
-use super::{Assigned, Host, preflight};
+use super::{Host, mdev, preflight};
 use crate::host::HostFacts;
-use crate::host::pci::PciFacts;
 use crate::refusal::{Notice, Violation};
 use crate::spec::Spec;
 use crate::spec::cpu::CpuModel;
-use crate::spec::host_device::HostDevice;
 
 /// A guest's physical addresses where its CPU model does not take the host's (QEMU's `phys-bits`).
 const USUAL_ADDRESS_BITS: u32 = 40;
@@ -62,22 +60,39 @@ pub fn plan(
     let mut plan = PassthroughPlan::default();
     let (mut violations, mut notices) = (Vec::new(), Vec::new());
     for (wanted, assigned) in spec.host_devices.iter().zip(&assigned) {
-        let found = match assigned.device {
-            Host::Pci(address) => facts.pci.get(&address),
-            Host::Mdev(_) => None,
+        let (group, node) = match assigned.device {
+            Host::Pci(address) => {
+                let found = facts.pci.get(&address);
+                violations.extend(preflight::check(assigned, address, found));
+                if let Some(found) = found {
+                    let bits = address_bits(spec, facts);
+                    violations.extend(preflight::fits_address_width(
+                        assigned,
+                        found,
+                        spec.memory.guest,
+                        bits,
+                    ));
+                    notices.extend(preflight::notices(assigned, found));
+                }
+                let group = found.and_then(|found| Some(found.group.as_ref()?.id));
+                (group, found.and_then(|found| found.node))
+            }
+            Host::Mdev(uuid) => {
+                let found = facts.mdevs.get(&uuid);
+                violations.extend(mdev::check(assigned, uuid, found));
+                let group = found.and_then(|found| found.group);
+                (group, found.and_then(|found| found.node))
+            }
         };
-        violations.extend(preflight::check(assigned, found));
-        if let Some(found) = found {
-            let bits = address_bits(spec, facts);
-            violations.extend(preflight::fits_address_width(
-                assigned,
-                found,
-                spec.memory.guest,
-                bits,
-            ));
-            notices.extend(preflight::notices(assigned, found));
-        }
-        plan.devices.push(passed(wanted, assigned, found));
+        plan.devices.push(Passed {
+            name: wanted.name.clone(),
+            path: wanted.path.clone(),
+            id: wanted.id(),
+            device: assigned.device,
+            group,
+            host_node: node.map(|node| node.0),
+            source: assigned.source.clone(),
+        });
     }
     let limits = facts.memlock;
     if let Some(first) = plan.devices.first() {
@@ -96,20 +111,6 @@ pub fn plan(
         Ok((plan, notices))
     } else {
         Err(violations)
-    }
-}
-
-fn passed(wanted: &HostDevice, assigned: &Assigned, found: Option<&PciFacts>) -> Passed {
-    Passed {
-        name: wanted.name.clone(),
-        path: wanted.path.clone(),
-        id: wanted.id(),
-        device: assigned.device,
-        group: found
-            .and_then(|found| found.group.as_ref())
-            .map(|group| group.id),
-        host_node: found.and_then(|found| found.node).map(|node| node.0),
-        source: assigned.source.clone(),
     }
 }
 

@@ -2,19 +2,17 @@
 
 use hugepages::Bytes;
 
+use super::Assigned;
 use super::memlock::Memlock;
-use super::{Assigned, Host};
 use crate::host::pci::PciFacts;
+use crate::machine::pci::PciAddress;
 use crate::refusal::{Notice, Violation};
 
 /// Drivers that leave DMA of their device to others (`driver_managed_dma` in the kernel).
 const HARMLESS: &[&str] = &["pcieport", "pci-stub", "shpchp"];
 
 /// Everything wrong with one device, in the order in which it would be mended.
-pub fn check(assigned: &Assigned, facts: Option<&PciFacts>) -> Vec<Violation> {
-    let Host::Pci(address) = assigned.device else {
-        return Vec::new();
-    };
+pub fn check(assigned: &Assigned, address: PciAddress, facts: Option<&PciFacts>) -> Vec<Violation> {
     let refuse =
         |message: String, hint: String| Violation::new(assigned.path.clone(), message, hint);
     let Some(facts) = facts else {
@@ -141,12 +139,15 @@ fn bind_command(facts: &PciFacts) -> String {
 mod tests {
     use super::*;
     use crate::host::pci::{Group, Member};
+    use crate::passthrough::Host;
+
+    const ADDRESS: &str = "0000:82:02.1";
 
     fn assigned() -> Assigned {
         Assigned {
             name: "fast".to_owned(),
             path: "spec.domain.devices.interfaces[1]".to_owned(),
-            device: Host::Pci("0000:82:02.1".parse().unwrap()),
+            device: Host::Pci(ADDRESS.parse().unwrap()),
             source: "/etc/podinfo/network-info".to_owned(),
         }
     }
@@ -183,13 +184,16 @@ mod tests {
             member("0000:82:02.2", None),
         ];
         let facts = facts(Some("vfio-pci"), others);
-        assert_eq!(check(&assigned(), Some(&facts)), []);
+        assert_eq!(
+            check(&assigned(), ADDRESS.parse().unwrap(), Some(&facts)),
+            []
+        );
         assert_eq!(notices(&assigned(), &facts), []);
     }
 
     #[test]
     fn each_wrong_names_what_mends_it() {
-        let mut text: Vec<String> = check(&assigned(), None)
+        let mut text: Vec<String> = check(&assigned(), ADDRESS.parse().unwrap(), None)
             .iter()
             .map(ToString::to_string)
             .collect();
@@ -201,7 +205,7 @@ mod tests {
         no_group.group = None;
         for facts in [facts(Some("igbvf"), shared), no_group] {
             text.extend(
-                check(&assigned(), Some(&facts))
+                check(&assigned(), ADDRESS.parse().unwrap(), Some(&facts))
                     .iter()
                     .map(ToString::to_string),
             );

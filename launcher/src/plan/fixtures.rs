@@ -184,6 +184,8 @@ pub(crate) fn facts() -> HostFacts {
         resolver: Resolver::default(),
         links: Vec::new(),
         vif_caches: BTreeMap::new(),
+        link_vfs: BTreeMap::new(),
+        mdevs: BTreeMap::new(),
         network_info: None,
         pci: BTreeMap::new(),
         memlock: Default::default(),

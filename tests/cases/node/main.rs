@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use tests::node::Case;
 
 mod facts;
+mod forwarder;
 mod held_back;
 mod masquerade;
 mod memory;
@@ -12,10 +13,12 @@ mod placed;
 mod pods;
 mod shapes;
 mod sriov;
+mod sriov_cells;
 mod sriov_refused;
 mod sriov_removed;
 mod third_vmi;
 mod told;
+mod vf_bridged;
 mod vlan;
 
 /// In the order in which they run.
@@ -23,11 +26,14 @@ const CASES: &[&[Case]] = &[
     facts::CASES,
     pods::CASES,
     sriov::CASES,
+    sriov_cells::CASES,
+    forwarder::CASES,
     sriov_refused::CASES,
     sriov_removed::CASES,
     placed::CASES,
     memory::CASES,
     masquerade::CASES,
+    vf_bridged::CASES,
     vlan::CASES,
     shapes::CASES,
 ];

@@ -124,7 +124,7 @@ fn network_info(vf: &Vf) -> Result<&'static str> {
 }
 
 /// By `verify`, and by the kernel's own words.
-fn is_placed(pod: &Running, vcpus: usize, pages: u64) -> Result<()> {
+pub(crate) fn is_placed(pod: &Running, vcpus: usize, pages: u64) -> Result<()> {
     let (code, table) = pod.exec(&["verify"])?;
     log(&table);
     ensure!(code == Some(0), "exit code {code:?}");
@@ -149,6 +149,13 @@ fn is_placed(pod: &Running, vcpus: usize, pages: u64) -> Result<()> {
                 .iter()
                 .all(|mapping| mapping.page_kb == 1_048_576 && mapping.pages.keys().eq(&[1])),
         "{mappings:?}"
+    );
+    // vfio counts what it pins for DMA: all of the guest's memory, once.
+    let locked = kernel::status(&qemu.to_string(), "VmLck")?;
+    let locked: u64 = locked.trim_end_matches(" kB").trim().parse()?;
+    ensure!(
+        (pages << 20..(pages << 20) + (64 << 10)).contains(&locked),
+        "{locked} kB are pinned"
     );
     let threads = kernel::threads(qemu)?;
     log(&format!("{threads:?}"));

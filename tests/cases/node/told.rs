@@ -17,9 +17,14 @@ pub(crate) fn events(pod: &Running, prefix: &str) -> String {
 
 /// Lines that name a field of the VMI.
 pub(crate) fn of_fields(pod: &Running) -> String {
+    lines(pod, &["spec."])
+}
+
+/// Lines with one of these in them.
+pub(crate) fn lines(pod: &Running, parts: &[&str]) -> String {
     let lines = pod.started.seen().iter();
     lines
-        .filter(|line| line.contains("spec."))
+        .filter(|line| parts.iter().any(|part| line.contains(part)))
         .map(|line| format!("{line}\n"))
         .collect()
 }

@@ -32,6 +32,7 @@ pub(crate) const PURE: &[&str] = &[
     "launcher/src/net/service/budget.rs",
     "launcher/src/net/watch/message.rs",
     "launcher/src/passthrough/assign.rs",
+    "launcher/src/passthrough/mdev.rs",
     "launcher/src/passthrough/memlock.rs",
     "launcher/src/host/network_info.rs",
     "launcher/src/passthrough/plan.rs",
@@ -156,7 +157,10 @@ pub(crate) fn crates() -> BTreeMap<&'static str, Vec<String>> {
         ),
         ("tokio-util", "control supervise qmp"),
         ("tracing-subscriber", "cli"),
-        ("uuid", "spec plan passthrough pod machine storage net/plan"),
+        (
+            "uuid",
+            "spec plan passthrough pod machine storage net/plan host",
+        ),
         ("vfio-bindings", "passthrough/vfio"),
         (
             "vmm-sys-util",

@@ -23,6 +23,7 @@ pub struct Pod {
     options: Vec<String>,
     arguments: Vec<String>,
     through: Option<Utf8PathBuf>,
+    boot: Option<Utf8PathBuf>,
 }
 
 impl Pod {
@@ -33,6 +34,7 @@ impl Pod {
             options: vec!["--name".to_owned(), name.to_owned()],
             arguments: Vec::new(),
             through: None,
+            boot: None,
         }
     }
 
@@ -41,6 +43,13 @@ impl Pod {
     pub fn under_default_seccomp(mut self) -> Result<Self> {
         self.through = Some(binary::beside("default_seccomp")?);
         Ok(self)
+    }
+
+    /// Another guest than the demo guest built from the node's kernel, by the directory of its kernel-boot container.
+    #[must_use]
+    pub fn boot(mut self, directory: Utf8PathBuf) -> Self {
+        self.boot = Some(directory);
+        self
     }
 
     /// Options of `tests/node/pod`, such as `["--cpus", "4-6", "--mems", "1"]`.
@@ -92,7 +101,7 @@ impl Pod {
     fn launcher(mut self, command: &str, vmi: &str) -> Result<Running> {
         let file = Utf8PathBuf::from(format!("/tmp/{}.vmi", self.name));
         std::fs::write(&file, vmi)?;
-        let boot = guest::generic_boot_dir();
+        let boot = self.boot.take().unwrap_or_else(guest::generic_boot_dir);
         let mut args = vec![
             command,
             "--vmi",

@@ -1,6 +1,8 @@
 //! The pod's NIC as a port of a bridge, and the link that stands in for it.
 
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::link::InfoKind;
+use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage};
 use rtnetlink::{LinkBridge, LinkBridgePort, LinkDummy, LinkUnspec};
 
 use super::{Netlink, State, errno, link_error};
@@ -53,6 +55,60 @@ impl Netlink {
         let message = LinkBridgePort::new(index).learning(false).build();
         let result = self.handle.link().set_port(message).execute().await;
         result.map_err(|error| link_error(Action::Configure, link, errno(error)))
+    }
+
+    /// Has a NIC that does not hear all frames take those to `mac` too (`bridge fdb add MAC dev LINK self`).
+    pub(in crate::net) async fn hear_too(
+        &self,
+        link: &str,
+        index: u32,
+        mac: MacAddr,
+        done: &mut Vec<Undo>,
+    ) -> Result<(), NetError> {
+        let added = self
+            .handle
+            .neighbours()
+            .add_bridge(index, &mac.0)
+            .flags(NeighbourFlags::Own)
+            .execute()
+            .await
+            .map_err(errno);
+        match added {
+            Ok(()) => {
+                done.push(Undo::HearNoMore {
+                    link: link.to_owned(),
+                    mac,
+                });
+                Ok(())
+            }
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+            Err(error) => Err(link_error(Action::Configure, link, error)),
+        }
+    }
+
+    /// Takes that back; content when there is nothing to take back.
+    pub(in crate::net) async fn hear_no_more(
+        &self,
+        link: &str,
+        mac: MacAddr,
+    ) -> Result<(), NetError> {
+        let Some(found) = self.find(link).await? else {
+            return Ok(());
+        };
+        let mut message = NeighbourMessage::default();
+        message.header.family = AddressFamily::Bridge;
+        message.header.ifindex = found.index;
+        message.header.flags = NeighbourFlags::Own;
+        message
+            .attributes
+            .push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
+        let removed = self.handle.neighbours().del(message).execute().await;
+        match removed.map_err(errno) {
+            Err(error) if error.raw_os_error() != Some(libc::ENOENT) => {
+                Err(link_error(Action::Configure, link, error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A link that carries nothing: a dummy, or where the kernel has none a bridge without ports. It stays down: its

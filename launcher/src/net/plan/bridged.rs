@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::lease::{self, Wire};
 use super::pod_nic::{Names, PodNic, derived};
-use super::{BridgePlan, Bridged, NicPlan, Setup, TapPlan, Wiring};
+use super::{BridgePlan, Bridged, BridgedVf, NicPlan, Setup, TapPlan, Wiring};
 use crate::host::{HostFacts, Route, VifCache};
 use crate::net::mac::MacAddr;
 use crate::refusal::Notice;
@@ -122,6 +122,10 @@ pub(super) fn plan(
         };
         lease::lease(wire, nic, &spec.identity, &facts.resolver, notices)
     });
+    let vf = facts.link_vfs.get(&pod.name).map(BridgedVf::from);
+    if let Some(vf) = &vf {
+        notices.push(vf.notice(&nic.path, &pod.name));
+    }
     let four = pod.addresses.iter().copied().map(IpNet::V4);
     let six = pod.addresses6.iter().copied().map(IpNet::V6);
     NicPlan {
@@ -135,6 +139,7 @@ pub(super) fn plan(
             nic: names.nic,
             pod_mac: pod.mac,
             addresses: four.chain(six).collect(),
+            vf,
         }),
         dhcp,
         ipv6: None,

@@ -139,9 +139,13 @@ impl State {
 
     /// There is no way back but a new start: QEMU asks again for what was not let go.
     pub(super) fn leave(&mut self, device: &str, leaving: Leaving) {
-        let known = self.leaving.get(device);
-        if known.is_none_or(|known| *known < leaving) && self.leaving.len() < MOST_LEAVING {
-            self.leaving.insert(device.to_owned(), leaving);
+        let room = self.leaving.len() < MOST_LEAVING;
+        match self.leaving.get_mut(device) {
+            Some(known) => *known = leaving.max(*known),
+            None if room => {
+                self.leaving.insert(device.to_owned(), leaving);
+            }
+            None => {}
         }
     }
 
@@ -156,5 +160,37 @@ impl State {
 impl Default for State {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_on_its_way_out_does_not_come_back() {
+        use Leaving::{Gone, NotLetGo, WantedBack};
+        let mut state = State::new();
+        for (id, leaving) in [
+            ("a", WantedBack),
+            ("b", WantedBack),
+            ("b", NotLetGo),
+            ("b", WantedBack),
+            ("c", Gone),
+            ("c", WantedBack),
+        ] {
+            state.leave(id, leaving);
+        }
+        let expected = [("a", WantedBack), ("b", NotLetGo), ("c", Gone)];
+        assert_eq!(
+            state.leaving,
+            expected
+                .map(|(id, leaving)| (id.to_owned(), leaving))
+                .into()
+        );
+        for number in 0..1000 {
+            state.leave(&number.to_string(), Gone);
+        }
+        assert_eq!(state.leaving.len(), MOST_LEAVING);
     }
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::operation::{Admission, Operation, Why, admit};
 use super::resume::{Left, RunStatus, Seen, resume};
-use super::state::{MOST_FAILED, MOST_LEAVING};
+use super::state::MOST_FAILED;
 use super::*;
 use crate::monitor::protocol::ExitStatus;
 
@@ -121,41 +121,6 @@ fn the_reason_is_the_first_that_decided() {
     for (inputs, expected) in table {
         assert_eq!(outcome(inputs), *expected, "{inputs:?}");
     }
-}
-
-#[test]
-fn a_device_on_its_way_out_does_not_come_back() {
-    let device = |id: &str, leaving| Input::Device {
-        id: id.to_owned(),
-        leaving,
-    };
-    let (state, actions) = live(
-        &TERMS,
-        &[
-            RUN,
-            device("a", Leaving::WantedBack),
-            device("b", Leaving::WantedBack),
-            device("b", Leaving::NotLetGo),
-            device("b", Leaving::WantedBack),
-            device("c", Leaving::Gone),
-            device("c", Leaving::WantedBack),
-        ],
-    );
-    assert_eq!((state.phase, actions), (Phase::Running, vec![]));
-    let expected = [
-        ("a", Leaving::WantedBack),
-        ("b", Leaving::NotLetGo),
-        ("c", Leaving::Gone),
-    ];
-    assert_eq!(
-        state.leaving,
-        expected
-            .map(|(id, leaving)| (id.to_owned(), leaving))
-            .into()
-    );
-    let many = (0..1000).map(|number| device(&number.to_string(), Leaving::Gone));
-    let (state, _) = live(&TERMS, &many.collect::<Vec<_>>());
-    assert_eq!(state.leaving.len(), MOST_LEAVING);
 }
 
 #[test]

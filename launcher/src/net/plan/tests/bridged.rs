@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::host::VifCache;
+use crate::host::netdev::LinkVf;
 
 fn blue() -> Nic {
     Nic {
@@ -69,6 +70,30 @@ fn the_guest_gets_the_pods_address_and_its_point_to_point_route() {
     let (plan, notices) = planned(&spec(vec![on_pod_network()]), &facts(vec![calico()]));
     assert_eq!(notices, []);
     insta::assert_json_snapshot!(plan);
+}
+
+#[test]
+fn a_vf_is_known_as_one_and_what_it_needs_is_told() {
+    let mut facts = facts(vec![calico()]);
+    let vf = LinkVf {
+        physical: "0000:41:00.0".parse().unwrap(),
+        number: Some(3),
+    };
+    facts.link_vfs.insert("eth0".into(), vf.clone());
+    let (plan, notices) = planned(&spec(vec![on_pod_network()]), &facts);
+    assert_eq!(bridged(&plan).vf, Some(BridgedVf::from(&vf)));
+    let [notice] = notices.as_slice() else {
+        panic!("{notices:?}");
+    };
+    assert!(
+        notice
+            .message
+            .contains("`ip link set PF vf 3 trust on spoofchk off`"),
+        "{notice:?}"
+    );
+    // Masqueraded it keeps its own address.
+    let (_, notices) = planned(&spec(vec![nic()]), &facts);
+    assert_eq!(notices, []);
 }
 
 #[test]
