@@ -67,6 +67,7 @@ pub async fn keep(
             threads: Vec::new(),
             memory,
         },
+        before_mems: Vec::new(),
         looks_at_memory: 0,
         elsewhere,
     };
@@ -80,7 +81,7 @@ pub async fn keep(
             written = cpuset.written() => {
                 written?;
                 if vm.cpuset_written(cpuset.lists()).await {
-                    // Newer kernels move pages after the writer was answered: nothing tells when they are done.
+                    // The kernel moves pages from a work queue, and nothing tells when it is done.
                     late.again();
                 }
             }
@@ -98,7 +99,9 @@ struct Kept<'a> {
     /// What had to change because of the pod's CPUs.
     changes: Vec<String>,
     report: Report,
-    /// How many of the late looks are for pages that the kernel may still be moving.
+    /// Where memory was when the pod's memory nodes changed last.
+    before_mems: Vec<MemoryCheck>,
+    /// How many looks are left for pages that the kernel may still be moving.
     looks_at_memory: usize,
     elsewhere: watch::Sender<Vec<String>>,
 }
@@ -125,30 +128,39 @@ impl Kept<'_> {
         let other_mems = before.mems != *mems;
         if other_mems {
             tracing::warn!(event = "mems-changed", before = %before.mems, now = %mems, "the pod's memory nodes changed from `{}` to `{mems}`", before.mems);
-            self.memory_may_have_moved().await;
-            self.looks_at_memory = LOOKS.len();
+            self.before_mems.clone_from(&self.report.memory);
+            self.looks_at_memory = LOOKS.len() + 1;
+            self.look_at_memory().await;
         }
         // The same again tells that somebody wrote, and the kernel may have moved threads.
         self.replace();
         other_mems
     }
 
-    /// Tells what the kernel did with the guest's memory.
-    async fn memory_may_have_moved(&mut self) {
+    /// Tells what the kernel does with the guest's memory: that it moved when that is seen, that it stays after the last
+    /// look.
+    async fn look_at_memory(&mut self) {
+        self.looks_at_memory -= 1;
         let Some(now) = memory(self.plan, self.qemu).await else {
             return;
         };
-        let fates = after_mems(&self.report.memory, &now, &self.known.mems);
+        let moved = now != self.report.memory;
+        let stayed = self.looks_at_memory == 0 && now == self.before_mems;
+        if !moved && !stayed {
+            return;
+        }
+        self.report.memory = now;
+        self.tell();
+        let fates = after_mems(&self.before_mems, &self.report.memory, &self.known.mems);
         if fates.is_empty() {
             tracing::warn!(
                 event = "memory-unplaced",
-                "placement: guest memory had no node of its own: which pages the kernel moved is not looked at"
+                "placement: guest memory had no node of its own: what the kernel does with it is not looked at"
             );
         }
         for fate in fates {
             tracing::warn!(event = "memory-after-mems", "placement: {fate}");
         }
-        self.report.memory = now;
     }
 
     /// Threads that came, and pages that went elsewhere, later.
@@ -156,14 +168,8 @@ impl Kept<'_> {
         if self.has_strays() {
             self.replace();
         }
-        if self.looks_at_memory == 0 {
-            return;
-        }
-        self.looks_at_memory -= 1;
-        let now = memory(self.plan, self.qemu).await;
-        if let Some(now) = now.filter(|now| *now != self.report.memory) {
-            self.report.memory = now;
-            self.tell();
+        if self.looks_at_memory > 0 {
+            self.look_at_memory().await;
         }
     }
 

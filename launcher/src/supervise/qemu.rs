@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
 use super::step::resume::{RunStatus, Seen};
-use super::step::{Input, IoError, ShutdownCause};
+use super::step::{Bark, Input, IoError, ShutdownCause};
 
 /// PID 1 tells of QEMU's end; the monitor's end of file may be a moment ahead of it.
 const EXIT_FOLLOWS: Duration = Duration::from_secs(2);
@@ -68,6 +68,7 @@ impl Monitor {
                 }
                 Self::Live { session, events } => match events.next().await {
                     Some(Delivery::Event(event)) => {
+                        tell_poison(&event);
                         if let Some(input) = input_of(&event) {
                             return Word::Input(input);
                         }
@@ -92,6 +93,20 @@ impl Monitor {
     }
 }
 
+/// A page of the guest's memory that hardware has broken: QEMU hands the error on to a guest that can take it.
+fn tell_poison(event: &Event) {
+    if event.name == "MEMORY_FAILURE" {
+        let word = |name: &str| event.data[name].as_str().unwrap_or_default().to_owned();
+        let (whose, done) = (word("recipient"), word("action"));
+        tracing::error!(
+            event = "memory-poisoned",
+            recipient = whose,
+            action = done,
+            "a page of the {whose}'s memory is poisoned ({done}): the host's hardware has an error there; see its kernel log, and move VMs away"
+        );
+    }
+}
+
 fn input_of(event: &Event) -> Option<Input> {
     Some(match event.known.as_ref()? {
         Known::Shutdown { guest, reason } => Input::GuestShutdown(cause(*guest, reason)),
@@ -106,9 +121,11 @@ fn input_of(event: &Event) -> Option<Input> {
         Known::Reset { .. } => Input::GuestReset,
         Known::Stop => Input::Paused,
         Known::Resume => Input::Resumed,
-        Known::Watchdog { action } => Input::Watchdog {
-            stops: *action == qmp::qmp::WatchdogAction::pause,
-        },
+        Known::Watchdog { action } => {
+            let bark = bark(action);
+            tracing::error!(event = "watchdog", action = ?bark, "guest: it did not feed its watchdog");
+            Input::Watchdog(bark)
+        }
         Known::BlockIoError {
             device,
             node_name,
@@ -131,6 +148,18 @@ fn input_of(event: &Event) -> Option<Input> {
         Known::VserportChange { id, open } if id == AGENT_PORT => Input::Agent { connected: *open },
         _ => return None,
     })
+}
+
+fn bark(action: &OrOther<qmp::qmp::WatchdogAction>) -> Bark {
+    use qmp::qmp::WatchdogAction;
+    let known = [
+        (WatchdogAction::pause, Bark::Pause),
+        (WatchdogAction::poweroff, Bark::Poweroff),
+        (WatchdogAction::reset, Bark::Reset),
+        (WatchdogAction::shutdown, Bark::Shutdown),
+    ];
+    let found = known.iter().find(|(theirs, _)| action == theirs);
+    found.map_or(Bark::Other, |(_, ours)| *ours)
 }
 
 fn cause(guest: bool, reason: &OrOther<qmp::qmp::ShutdownCause>) -> ShutdownCause {
@@ -201,6 +230,8 @@ fn run_status(name: &str) -> RunStatus {
         "prelaunch" | "inmigrate" => RunStatus::Prelaunch,
         "io-error" => RunStatus::IoError,
         "watchdog" => RunStatus::Watchdog,
+        // Nothing else of ours stops a guest that way (QEMU's `dump_init`).
+        "save-vm" => RunStatus::Dump,
         "internal-error" => RunStatus::InternalError,
         "shutdown" => RunStatus::Shutdown,
         "guest-panicked" => RunStatus::Panicked,

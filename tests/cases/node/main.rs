@@ -6,7 +6,9 @@ use tests::node::Case;
 
 mod facts;
 mod forwarder;
+mod held_back;
 mod masquerade;
+mod memory;
 mod placed;
 mod pods;
 mod shapes;
@@ -29,6 +31,7 @@ const CASES: &[&[Case]] = &[
     sriov_refused::CASES,
     sriov_removed::CASES,
     placed::CASES,
+    memory::CASES,
     masquerade::CASES,
     vf_bridged::CASES,
     vlan::CASES,

@@ -90,13 +90,28 @@ fn machine(threads: RangeInclusive<u32>) -> impl Strategy<Value = Machine> {
     )
 }
 
-/// A machine, CPUs of a pod on it, and the free pages of its nodes.
+/// A machine, CPUs of a pod on it, and the free pages of its nodes. Half of the pods are on some of the nodes alone, most
+/// CPUs of which they have.
 fn pod(threads: RangeInclusive<u32>) -> impl Strategy<Value = (Machine, CpuSet, Vec<u64>)> {
     machine(threads).prop_flat_map(|machine| {
         let cpus = machine.cpus();
         let some = proptest::collection::btree_set(0..cpus, 1..=cpus as usize);
+        let on = proptest::collection::btree_set(0..machine.nodes, 1..=machine.nodes as usize);
+        let topology = machine.topology();
+        let near = (some.clone(), on).prop_map(move |(less, on)| {
+            let nodes = on
+                .into_iter()
+                .map(|node| &topology.nodes[&NodeId(node)].cpus);
+            let there: CpuSet = nodes.flat_map(CpuSet::iter).collect();
+            let few: CpuSet = less.into_iter().take(3).collect();
+            match there.difference(&few) {
+                left if left.is_empty() => there,
+                left => left,
+            }
+        });
         let pages = proptest::collection::vec(0_u64..8, machine.nodes as usize);
-        (Just(machine), some.prop_map(CpuSet::from_iter), pages)
+        let chosen = prop_oneof![some.prop_map(CpuSet::from_iter), near];
+        (Just(machine), chosen, pages)
     })
 }
 

@@ -22,6 +22,7 @@ pub struct Pod {
     name: String,
     options: Vec<String>,
     arguments: Vec<String>,
+    through: Option<Utf8PathBuf>,
     boot: Option<Utf8PathBuf>,
 }
 
@@ -32,8 +33,16 @@ impl Pod {
             name: name.to_owned(),
             options: vec!["--name".to_owned(), name.to_owned()],
             arguments: Vec::new(),
+            through: None,
             boot: None,
         }
+    }
+
+    /// Under the seccomp profile that container runtimes apply by default, as a container without CAP_SYS_NICE has it
+    /// (`tests/src/bin/default_seccomp.rs`).
+    pub fn under_default_seccomp(mut self) -> Result<Self> {
+        self.through = Some(binary::beside("default_seccomp")?);
+        Ok(self)
     }
 
     /// Another guest than the demo guest built from the node's kernel, by the directory of its kernel-boot container.
@@ -61,7 +70,8 @@ impl Pod {
     /// Starts another program than the product in the pod.
     pub fn start(self, program: &Utf8Path, args: &[&str]) -> Result<Running> {
         let mut command = Command::new(project().join("tests/node/pod"));
-        command.args(self.options).arg("--").arg(program).args(args);
+        command.args(self.options).arg("--").args(self.through);
+        command.arg(program).args(args);
         Ok(Running {
             started: Started::start_shown(&mut command, super::log)?,
             name: self.name,
