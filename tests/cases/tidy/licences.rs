@@ -28,7 +28,7 @@ fn allows(expression: &str) -> bool {
     either(&mut rest) == Some(true) && rest.is_empty()
 }
 
-fn next<'a>(rest: &mut &[&'a str], wanted: &str) -> bool {
+fn next(rest: &mut &[&str], wanted: &str) -> bool {
     let found = rest.first() == Some(&wanted);
     *rest = &rest[usize::from(found)..];
     found
