@@ -31,4 +31,6 @@ pub mod verify;
 pub mod vmi;
 
 pub mod apply;
+pub mod atomic_file;
 pub mod cli;
+pub mod confine;

@@ -2,9 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use launcher::cli::{self, args::Cli};
-
 fn main() -> ExitCode {
-    ExitCode::from(cli::main(Cli::parse()))
+    ExitCode::from(launcher::cli::from_command_line())
 }

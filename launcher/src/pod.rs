@@ -1,6 +1,6 @@
 //! KubeVirt's paths inside the pod (facts 2.8): part of the contract with virt-handler.
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -32,6 +32,17 @@ impl Default for PodPaths {
 }
 
 impl PodPaths {
+    /// All of them.
+    pub fn all(&self) -> [&Utf8Path; 5] {
+        [
+            &self.share,
+            &self.private,
+            &self.ephemeral,
+            &self.container_disks,
+            &self.libvirt,
+        ]
+    }
+
     /// Console, VNC: what virt-handler opens through the pod's root.
     pub fn vm(&self, uid: Uuid) -> Utf8PathBuf {
         self.private.join(uid.to_string())

@@ -89,6 +89,7 @@ pub(crate) async fn planned(vmi: &Value) -> Result<LaunchPlan> {
         disks: Vec::new(),
         allow_emulation: true,
         placement_policy: None,
+        metrics_address: None,
         qemu: "qemu-system-x86_64".into(),
     };
     prepare(&vmi.to_string(), &args, Wanted::Run)

@@ -3,6 +3,8 @@
 
 #[path = "run/console.rs"]
 mod console;
+#[path = "run/devices.rs"]
+mod devices;
 #[path = "run/disks.rs"]
 mod disks;
 #[path = "run/ends.rs"]
@@ -11,6 +13,8 @@ mod ends;
 mod in_pod;
 #[path = "run/killed.rs"]
 mod killed;
+#[path = "run/metrics.rs"]
+mod metrics;
 #[path = "run/network.rs"]
 mod network;
 #[path = "run/not_started.rs"]

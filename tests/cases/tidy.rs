@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 #[path = "tidy/faults.rs"]
 mod faults;
+#[path = "tidy/licences.rs"]
+mod licences;
 #[path = "tidy/links.rs"]
 mod links;
 #[path = "tidy/lists.rs"]
@@ -16,7 +18,9 @@ mod rules;
 #[path = "tidy/source.rs"]
 mod source;
 
-use lists::{EVERYBODYS, HOST_PATHS, IMPURE, LONG, MEMBERS, NAMELESS, PURE, UNSAFE, crates};
+use lists::{
+    EVERYBODYS, HOST_PATHS, IMPURE, LONG, MEMBERS, NAMELESS, PURE, UNSAFE, UNSAFE_BLOCKS, crates,
+};
 use project::Project;
 
 #[track_caller]
@@ -67,6 +71,49 @@ fn unsafe_is_in_named_files() {
             "a/src/listed_in_vain.rs: listed for `unsafe`, has none",
             "a/src/other.rs:2: `unsafe` in a file not listed",
         ],
+    );
+}
+
+/// It may only change knowingly: each block is one more that has to be believed.
+#[test]
+fn unsafe_blocks_are_counted() {
+    let project = Project::read();
+    let blocks: usize = UNSAFE
+        .iter()
+        .filter_map(|file| project.get(file))
+        .map(|text| text.matches("unsafe {").count())
+        .sum();
+    assert_eq!(blocks, UNSAFE_BLOCKS);
+}
+
+/// Every crate of the lock file, those of tests among them.
+#[test]
+fn licences_are_allowed() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let told = std::process::Command::new(cargo)
+        .args(["metadata", "--offline", "--locked", "--format-version=1"])
+        .current_dir(tests::project())
+        .output()
+        .expect("cargo runs");
+    let problem = String::from_utf8_lossy(&told.stderr);
+    assert!(told.status.success(), "{problem}");
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).expect("it is JSON");
+    let packages = told["packages"].as_array().expect("there are packages");
+    let crates: Vec<_> = packages
+        .iter()
+        .map(|one| {
+            let text = |key: &str| one[key].as_str().map(str::to_owned);
+            (text("name").unwrap_or_default(), text("license"))
+        })
+        .collect();
+    assert!(crates.len() > 100, "{} crates are not all", crates.len());
+    holds(licences::refused(&crates));
+    breaks(
+        &licences::refused(&[
+            ("a".to_owned(), Some("GPL-3.0".to_owned())),
+            ("b".to_owned(), None),
+        ]),
+        &["a: `GPL-3.0` is not allowed", "b: it names no licence"],
     );
 }
 

@@ -5,6 +5,7 @@
 
 pub mod binary;
 pub mod cgroup;
+pub mod counting;
 pub mod ctl;
 pub mod dhcp_client;
 pub mod guest;

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
 
@@ -50,6 +50,7 @@ pub fn paused_vmi() -> Value {
 #[derive(Debug)]
 pub struct Launch {
     command: Command,
+    boot: Utf8PathBuf,
     vmi: Option<String>,
 }
 
@@ -73,13 +74,16 @@ impl Launch {
 
     fn by(mut command: Command) -> Self {
         command
-            .args(["run", "--kernel-boot-dir"])
-            .arg(guest::kernel_boot_dir())
+            .arg("run")
             .env_remove("VIRT_LAUNCHER_LOG")
             .env_remove("VIRT_LAUNCHER_LOG_FORMAT")
             .env_remove("STANDALONE_VMI")
             .stdin(Stdio::null());
-        Self { command, vmi: None }
+        Self {
+            command,
+            boot: guest::kernel_boot_dir(),
+            vmi: None,
+        }
     }
 
     /// `virt-launcher run` of this VMI, from standard input.
@@ -92,6 +96,13 @@ impl Launch {
     pub fn vmi(mut self, vmi: &Value) -> Self {
         self.vmi = Some(vmi.to_string());
         self.args(&["--vmi", "-"])
+    }
+
+    /// With another kernel and initramfs.
+    #[must_use]
+    pub fn kernel_boot_dir(mut self, directory: &Utf8Path) -> Self {
+        self.boot = directory.to_owned();
+        self
     }
 
     /// More options.
@@ -113,7 +124,8 @@ impl Launch {
         if self.vmi.is_some() {
             self.command.stdin(Stdio::piped());
         }
-        let mut started = Started::start(&mut self.command)?;
+        let mut command = self.told();
+        let mut started = Started::start(&mut command)?;
         if let (Some(text), Some(mut stdin)) = (self.vmi, started.child().stdin.take()) {
             stdin.write_all(text.as_bytes())?;
         }
@@ -128,8 +140,14 @@ impl Launch {
     }
 
     /// The command, to be started otherwise.
-    pub fn command(self) -> Command {
-        self.command
+    pub fn command(mut self) -> Command {
+        self.told()
+    }
+
+    fn told(&mut self) -> Command {
+        let mut command = std::mem::replace(&mut self.command, Command::new("false"));
+        command.arg("--kernel-boot-dir").arg(&self.boot);
+        command
     }
 }
 

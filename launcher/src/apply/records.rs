@@ -1,12 +1,12 @@
 //! What a run leaves in the VM's private directory for whoever asks later: its plan, and where everything was found.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File};
+use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
+use crate::atomic_file;
 use crate::plan::{LaunchPlan, VERSION};
 
 /// A record that cannot be written or read.
@@ -74,21 +74,11 @@ pub fn parse_plan(text: &str, path: &Utf8Path) -> Result<LaunchPlan, RecordError
 /// Writes a record for its owner alone: the whole of it is there, or what was there before. It need not outlive the
 /// machine, as the VM does not.
 pub fn write(path: &Utf8Path, record: &impl Serialize) -> Result<(), RecordError> {
-    let partial = Utf8PathBuf::from(format!("{path}.partial"));
     let written = (|| {
         let text = serde_json::to_vec(record)?;
-        // One that a killed run left may be a link by now.
-        match fs::remove_file(&partial) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&partial)?;
-        file.write_all(&text)?;
-        fs::rename(&partial, path)
+        let name = path.file_name().unwrap_or_default();
+        let directory = File::open(path.parent().unwrap_or(Utf8Path::new("/")))?;
+        atomic_file::replace(directory, name, &text)
     })();
     written.map_err(|source| RecordError::Io {
         what: "write",

@@ -1,6 +1,7 @@
 //! Commands and options.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -42,6 +43,9 @@ pub enum Command {
     /// Furnishes a local run's pod
     #[command(hide = true)]
     PodInit(PodInitArgs),
+    /// Takes the place of an older program under a running guest
+    #[command(hide = true)]
+    Resume(ResumeArgs),
 }
 
 /// Which VM, and with what.
@@ -62,6 +66,10 @@ pub struct VmArgs {
     /// How near CPUs, memory and devices are to be (none, prefer, strict): instead of the VMI's annotation
     #[arg(long, value_name = "POLICY", value_parser = policy)]
     pub placement_policy: Option<Policy>,
+    /// Serve metrics by TCP too, at this address of the pod's: a loopback one for a sidecar, the pod's own for others.
+    /// The guest never reaches it
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub metrics_address: Option<SocketAddr>,
     /// QEMU's program
     #[arg(long, value_name = "PATH", default_value = "qemu-system-x86_64")]
     pub qemu: Utf8PathBuf,
@@ -84,6 +92,9 @@ pub struct RunArgs {
     /// Do not show the guest's serial console
     #[arg(long)]
     pub no_console: bool,
+    /// In the pod that a local run makes, whose `/dev` is the machine's
+    #[arg(long, hide = true)]
+    pub local_pod: bool,
     /// Grow the pools of huge pages by what the guest lacks while it runs; local runs only
     #[arg(long)]
     pub grow_hugepages: bool,
@@ -155,6 +166,17 @@ pub struct PodInitArgs {
     pub log_format: LogFormat,
 }
 
+/// `resume`.
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// Number of the inherited document.
+    #[arg(long)]
+    pub handover: i32,
+    /// Only show that it could be taken up.
+    #[arg(long)]
+    pub rehearse: bool,
+}
+
 fn disk(text: &str) -> Result<(String, Utf8PathBuf), String> {
     match text.split_once('=') {
         Some((name, path)) if !name.is_empty() && !path.is_empty() => {
@@ -201,7 +223,7 @@ impl VmArgs {
 impl RunArgs {
     /// Every option but `--vmi`, as it would be typed: for the same program in the pod, which is told where `disks` are.
     pub fn in_pod(&self, disks: &BTreeMap<String, Utf8PathBuf>) -> Vec<String> {
-        let mut arguments = Vec::new();
+        let mut arguments = vec!["--local-pod".to_owned()];
         let mut option =
             |name: &str, value: &str| arguments.extend([name.to_owned(), value.to_owned()]);
         if let Some(dir) = &self.vm.kernel_boot_dir {
@@ -212,6 +234,9 @@ impl RunArgs {
         }
         if let Some(policy) = self.vm.placement_policy {
             option("--placement-policy", policy.name());
+        }
+        if let Some(address) = self.vm.metrics_address {
+            option("--metrics-address", &address.to_string());
         }
         option("--qemu", self.vm.qemu.as_str());
         if self.log_format == LogFormat::Json {
@@ -231,6 +256,16 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_shell_completes_what_ctl_does() {
+        for shell in clap_complete::Shell::value_variants() {
+            let script = completions(*shell);
+            for word in ["upgrade", "soft-reboot", "memory-dump", "metrics-address"] {
+                assert!(script.contains(word), "{shell}: {word}");
+            }
+        }
     }
 
     #[test]

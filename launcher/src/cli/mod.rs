@@ -12,9 +12,15 @@ pub mod verify;
 pub mod vmi_source;
 
 use args::{Cli, Command};
+use clap::Parser;
 pub use report::chain;
 
 use crate::supervise::outcome::ExitCode;
+
+/// The whole program: what this process was asked to do, and its exit code.
+pub fn from_command_line() -> u8 {
+    main(Cli::parse())
+}
 
 /// Does what was asked.
 pub fn main(cli: Cli) -> u8 {
@@ -22,6 +28,7 @@ pub fn main(cli: Cli) -> u8 {
         Command::Run(args) => run::run(&args),
         Command::Supervise(args) => run::supervise(&args),
         Command::PodInit(args) => run::pod_init(&args),
+        Command::Resume(args) => run::resume(&args),
         Command::Plan(args) => plan::plan(&args),
         Command::Host(args) => plan::host(&args),
         Command::Qmp(args) => qmp::qmp(&args),

@@ -125,7 +125,8 @@ async fn prepare_at(
     };
     notices.append(&mut plan.notices);
     plan.notices = notices;
-    Ok(plan)
+    plan.with_metrics(args.metrics_address)
+        .map_err(NoPlan::Refused)
 }
 
 /// What only a VMI with host devices needs to know. A run waits for the controller's word on the pod's networks.

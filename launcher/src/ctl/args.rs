@@ -79,6 +79,12 @@ pub enum Operation {
         #[arg(last = true)]
         args: Vec<String>,
     },
+    /// Let another program take the place of the VM's PID 1 and supervisor; the guest runs on
+    Upgrade {
+        /// Which; without it this very program
+        #[arg(long, value_name = "FILE")]
+        program: Option<Utf8PathBuf>,
+    },
     /// Ask whether the guest agent answers; exit code 1 if it does not
     Ping,
 }
@@ -117,6 +123,7 @@ impl Operation {
             Self::Screenshot { .. } => "screenshot",
             Self::Console { .. } | Self::Wait { .. } => "status",
             Self::Exec { .. } => "exec",
+            Self::Upgrade { .. } => "upgrade",
         };
         (plain, Value::Null)
     }

@@ -33,9 +33,12 @@ pub(super) async fn console(desk: &Desk, read_only: bool) -> Result<(), CtlError
         false => None,
     };
     tokio::select! {
-        shown = show => shown.map_err(CtlError::Console),
-        _ = desk.session.closed() => console::write_rest(&mut follower, &mut std::io::stdout()).map_err(CtlError::Console),
+        shown = show => return shown.map_err(CtlError::Console),
+        _ = desk.session.closed() => {}
     }
+    // The VM is gone, and so may be whoever reads stdout.
+    console::show_rest(follower, std::future::pending()).await;
+    Ok(())
 }
 
 fn lock(socket: &camino::Utf8Path) -> Result<File, CtlError> {

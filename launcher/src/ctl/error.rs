@@ -47,6 +47,12 @@ pub enum CtlError {
         /// Where it is instead.
         state: String,
     },
+    /// The old program goes on.
+    #[error("the running program was kept: {}", plain(.reason))]
+    NotUpgraded {
+        /// What was wrong with the new one.
+        reason: String,
+    },
     /// It will not come any more.
     #[error("the VM has ended")]
     Over,

@@ -5,6 +5,7 @@
 pub mod args;
 mod console;
 mod error;
+mod upgrade;
 mod wait;
 
 use std::fs::File;
@@ -61,6 +62,10 @@ async fn operate(args: &CtlArgs, search: &Search, out: &mut dyn Write) -> Result
         }
         Operation::Wait { state, timeout } => {
             print(out, &wait::wait(desk, *state, *timeout).await?)?;
+            Ok(0)
+        }
+        Operation::Upgrade { program } => {
+            print(out, &upgrade::upgrade(desk, program.as_deref()).await?)?;
             Ok(0)
         }
         Operation::Exec {

@@ -3,6 +3,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::machine::device::KeyValues;
+use crate::spec::device::Watchdog;
 use crate::spec::disk::DiskKind;
 use crate::spec::firmware::KernelBoot;
 use crate::spec::{RebootPolicy, Spec};
@@ -43,12 +44,15 @@ pub fn boot(start_paused: bool) -> KeyValues {
 }
 
 /// `-action`: QEMU stays when the guest ends, so that the reason can be read.
-pub fn action(policy: RebootPolicy) -> KeyValues {
+pub fn action(policy: RebootPolicy, watchdog: Option<&Watchdog>) -> KeyValues {
     let mut action = KeyValues::new();
     if policy == RebootPolicy::Terminate {
         action = action.with("reboot", "shutdown");
     }
-    action.with("shutdown", "pause").with("panic", "pause")
+    action
+        .with("shutdown", "pause")
+        .with("panic", "pause")
+        .with_some("watchdog", watchdog.map(|dog| dog.action.name()))
 }
 
 /// The `bootindex` of each disk: as asked, else 1 for the first one when nothing asks.
@@ -87,7 +91,12 @@ mod tests {
 
     #[test]
     fn a_reset_ends_the_vm_only_where_asked() {
-        let reset = |policy| action(policy).pairs.iter().any(|(key, _)| key == "reboot");
+        let reset = |policy| {
+            action(policy, None)
+                .pairs
+                .iter()
+                .any(|(key, _)| key == "reboot")
+        };
         assert!(reset(RebootPolicy::Terminate));
         assert!(!reset(RebootPolicy::Reboot));
     }

@@ -24,6 +24,7 @@ pub mod tablet;
 pub mod topology;
 pub mod video;
 pub mod virtio;
+pub mod watchdog;
 
 use std::collections::BTreeMap;
 
@@ -34,7 +35,7 @@ use crate::host::CpuIdentity;
 use crate::machine::blockdev::Backend;
 use crate::machine::board::Accel;
 use crate::machine::boot::Kernel;
-use crate::machine::device::{Device, KeyValues, Props};
+use crate::machine::device::{Connect, Device, KeyValues, Props};
 use crate::machine::disk::DiskContext;
 use crate::machine::fds::Fds;
 use crate::machine::step::QmpStep;
@@ -167,7 +168,7 @@ pub fn build(parts: Parts<'_>) -> Result<(Machine, Vec<Notice>), Vec<Violation>>
         monitor: serial::monitor_chardev(parts.fds),
         rtc: clock.rtc,
         globals: clock.globals,
-        action: boot::action(spec.lifecycle.reboot_policy),
+        action: boot::action(spec.lifecycle.reboot_policy, spec.devices.watchdog.as_ref()),
         boot: boot::boot(spec.lifecycle.start_paused),
         kernel: kernel(parts),
         objects: objects(spec, ram.objects),
@@ -290,15 +291,16 @@ fn devices(parts: Parts<'_>, backends: &[Backend]) -> Result<Vec<Device>, Vec<Vi
     if asked.rng {
         devices.push(rng::rng(virtio));
     }
+    devices.extend(asked.watchdog.as_ref().map(watchdog::watchdog));
     devices.extend(tablet::virtio_tablets(&asked.inputs));
     devices.push(serial::agent_port());
     if asked.serial_console {
         devices.push(serial::isa_serial());
     }
-    if asked.panic {
-        devices.push(panic::isa_panic());
-    }
+    let panics = || asked.panics.iter().copied().filter_map(panic::panic);
+    devices.extend(panics().filter(|device| device.connect == Connect::Named));
     devices.extend(tablet::usb_tablets(&asked.inputs)?);
+    devices.extend(panics().filter(|device| device.connect != Connect::Named));
     topology::assign(devices, room(spec))
 }
 

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::handover::{self, HandedGuest, HandoverError, Passed};
 use super::pidfd::{pidfd_open, pidfd_signal};
 use super::protocol::{ExitStatus, QemuProcess};
 use super::spawn::{self, SpawnError};
@@ -50,6 +51,32 @@ impl Guest {
             kill_at: None,
             overdue: false,
             exit: None,
+        })
+    }
+
+    /// For the next program of PID 1.
+    pub fn hand_over(&self, passed: &mut Passed) -> Result<HandedGuest, HandoverError> {
+        Ok(HandedGuest {
+            process: self.told(),
+            pidfd: passed.file(self.pidfd.as_fd())?,
+            end_after: self
+                .end_after
+                .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+            kill_in: self.kill_at.map(handover::ahead),
+            gone_ago: self.gone_since().map(handover::ago),
+        })
+    }
+
+    /// From the former program of PID 1.
+    pub fn taken_over(handed: &HandedGuest) -> Result<Self, HandoverError> {
+        let gone = handover::before(handed.gone_ago.unwrap_or(0));
+        Ok(Self {
+            pid: Pid::from_raw(handed.process.pid),
+            pidfd: handover::file(handed.pidfd)?,
+            end_after: handed.end_after.map(Duration::from_millis),
+            kill_at: handed.kill_in.map(handover::after),
+            overdue: handed.process.overdue,
+            exit: handed.process.exit.map(|status| (status, gone)),
         })
     }
 

@@ -11,9 +11,13 @@
 //!  CHLD ──► reap ──┬─ QEMU: Exited{status} ──► supervisor ──► Done{code} ──► the pod ends
 //!                  └─ supervisor, not done: the next one, Hello{QEMU, kept files}
 //! ```
+//!
+//! An upgrade in place (`pid1/swap.rs`) has a new program take over both halves; PID 1 becomes it by exec (`handover`).
 
 pub mod channel;
 pub mod guest;
+pub mod handover;
+pub mod inherited;
 pub mod pid1;
 pub mod pidfd;
 pub mod protocol;

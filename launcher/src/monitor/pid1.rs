@@ -1,33 +1,33 @@
 //! The loop of PID 1.
 
+mod asked;
+mod deadlines;
+mod swap;
+
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
-use super::channel::Packet;
 use super::guest::Guest;
+use super::handover::{Handover, HandoverError};
 use super::pidfd::reap_one;
-use super::protocol::{Ask, ExitStatus, Hello, Tell, VERSION};
+use super::protocol::{ExitStatus, Hello, Swap, Tell, VERSION};
 use super::restart::{Deaths, Restart};
 use super::supervisor::Supervisor;
 use super::vault::Vault;
 use crate::privileges;
+use swap::Swapping;
+pub use swap::rehearsed;
 
 /// Where the supervisor finds its end of the channel.
 pub const CHANNEL_FD: i32 = 3;
-
-/// How long a supervisor has to tell the end of a QEMU that is gone: by itself, and where PID 1 had to end it, since the
-/// kubelet kills the pod 15 s after the guest's own time (facts 2.6).
-const LAST_WORD: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(2)];
-/// How long a supervisor that was told to end has where there is no QEMU.
-const END_WITHOUT_QEMU: Duration = Duration::from_secs(10);
 
 /// PID 1's own failures; each ends the pod.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,9 @@ pub enum MonitorError {
     /// Capabilities did not fall.
     #[error("PID 1 cannot give up its privileges")]
     Privileges(#[from] privileges::PrivilegeError),
+    /// The former program left nothing that this one can take up.
+    #[error("PID 1 cannot be taken over")]
+    Handover(#[from] HandoverError),
 }
 
 fn failed(what: &'static str) -> impl Fn(Errno) -> MonitorError {
@@ -81,39 +84,45 @@ pub fn block_signals() -> Result<SigSet, MonitorError> {
     Ok(signals)
 }
 
-/// Runs the pod. `supervisor` makes the command of this program's other half.
-pub fn run(supervisor: impl Fn() -> Command) -> Result<Verdict, MonitorError> {
-    let signals = block_signals()?;
-    let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        .map_err(failed("make a signalfd"))?;
-    let mut pid1 = Pid1 {
-        supervisor: None,
-        deaths: Deaths::default(),
-        restarts: 0,
-        next: Some(Next {
-            at: Instant::now(),
-            minimal: false,
-        }),
-        guest: None,
-        files: Vec::new(),
-        vault: Vault::default(),
-        settled: false,
-        ending: Ending::default(),
-        verdict: None,
-    };
-    pid1.start_when_due(&supervisor)?;
+/// Runs the pod. `arguments` are those with which this program's other half is started.
+/// `landlock` is what confines this process.
+pub fn run(arguments: Vec<String>, landlock: Option<i32>) -> Result<Verdict, MonitorError> {
+    let signals = listen_to_signals()?;
+    let mut pid1 = Pid1::new(arguments, landlock);
+    pid1.start_when_due()?;
     // The first supervisor has what PID 1 had; QEMU and all later ones, children from now on, never have any.
     privileges::drop_all()?;
-    while !pid1.is_over() {
-        pid1.wait(&signals)?;
-        if let Err(error) = pid1.start_when_due(&supervisor) {
-            // Out of memory or processes, as a whole machine can be: the guest need not pay for it.
-            tracing::error!(event = "supervisor-not-started", error = %error, "trying again");
-            pid1.supervisor_died(ExitStatus::Code(-1), None);
-        }
-        pid1.keep_deadlines();
-    }
-    Ok(pid1.verdict.unwrap_or(Verdict::Lost(ExitStatus::Code(-1))))
+    pid1.live(&signals)
+}
+
+/// Goes on with the pod that another program of PID 1 ran until its exec.
+pub fn resume(handed: Handover) -> Result<Verdict, MonitorError> {
+    let signals = listen_to_signals()?;
+    let former = handed.program.clone();
+    let mut pid1 = Pid1::taken_over(handed)?;
+    pid1.announce(&former);
+    // SIGCHLD of before the exec is pending still, as it is blocked; that of an ignored one would not be.
+    pid1.reap();
+    pid1.live(&signals)
+}
+
+/// As [`resume`], in a child and without doing anything: the kept file of that name, and the supervisors' arguments.
+pub fn rehearse(
+    handed: Handover,
+    kept: &str,
+) -> Result<(Option<OwnedFd>, Vec<String>), MonitorError> {
+    let _signals = listen_to_signals()?;
+    let pid1 = Pid1::taken_over(handed)?;
+    let kept = pid1.kept(kept).transpose();
+    let what = "take a kept file";
+    let kept = kept.map_err(|source| MonitorError::System { what, source })?;
+    Ok((kept, pid1.arguments))
+}
+
+fn listen_to_signals() -> Result<SignalFd, MonitorError> {
+    let signals = block_signals()?;
+    SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .map_err(failed("make a signalfd"))
 }
 
 struct Next {
@@ -129,9 +138,12 @@ struct Ending {
 }
 
 struct Pid1 {
+    arguments: Vec<String>,
+    landlock: Option<i32>,
     supervisor: Option<Supervisor>,
     deaths: Deaths,
     restarts: u32,
+    starts: u32,
     /// When the next supervisor starts.
     next: Option<Next>,
     guest: Option<Guest>,
@@ -141,24 +153,66 @@ struct Pid1 {
     settled: bool,
     ending: Ending,
     verdict: Option<Verdict>,
+    swap: Option<Swapping>,
+    swap_told: Option<Swap>,
 }
 
 impl Pid1 {
+    fn new(arguments: Vec<String>, landlock: Option<i32>) -> Self {
+        Self {
+            arguments,
+            landlock,
+            supervisor: None,
+            deaths: Deaths::default(),
+            restarts: 0,
+            starts: 0,
+            next: Some(Next {
+                at: Instant::now(),
+                minimal: false,
+            }),
+            guest: None,
+            files: Vec::new(),
+            vault: Vault::default(),
+            settled: false,
+            ending: Ending::default(),
+            verdict: None,
+            swap: None,
+            swap_told: None,
+        }
+    }
+
+    fn live(&mut self, signals: &SignalFd) -> Result<Verdict, MonitorError> {
+        while !self.is_over() {
+            self.wait(signals)?;
+            self.become_the_next();
+            if let Err(error) = self.start_when_due() {
+                // Out of memory or processes, as a whole machine can be: the guest need not pay for it.
+                tracing::error!(event = "supervisor-not-started", error = %error, "trying again");
+                self.supervisor_ended(ExitStatus::Code(-1), None);
+            }
+            self.keep_deadlines();
+        }
+        Ok(self.verdict.unwrap_or(Verdict::Lost(ExitStatus::Code(-1))))
+    }
+
     fn is_over(&self) -> bool {
         self.verdict.is_some() && self.guest.as_ref().is_none_or(Guest::is_gone)
     }
 
-    fn start_when_due(&mut self, command: &impl Fn() -> Command) -> Result<(), MonitorError> {
+    fn start_when_due(&mut self) -> Result<(), MonitorError> {
         let due = |next: &Next| next.at <= Instant::now();
         if self.verdict.is_some() || !self.next.as_ref().is_some_and(due) {
             return Ok(());
         }
         let minimal = self.next.take().is_some_and(|next| next.minimal);
-        let supervisor = Supervisor::start(command(), self.ending.signals).map_err(|source| {
+        let mut command = Command::new(self.program());
+        command.arg("supervise").args(&self.arguments);
+        let supervisor = Supervisor::start(command, self.ending.signals).map_err(|source| {
             let what = "start the supervisor";
             MonitorError::System { what, source }
         })?;
         self.greet(&supervisor, minimal);
+        self.starts = self.starts.saturating_add(1);
         self.supervisor = Some(supervisor);
         Ok(())
     }
@@ -172,6 +226,10 @@ impl Pid1 {
             settled: self.settled,
             signals: self.ending.signals,
             kept: self.vault.names(),
+            starts: self.starts,
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            landlock: self.landlock,
+            swap: self.swap_told.clone(),
         };
         let pidfd = self.guest.iter().map(Guest::pidfd);
         let files: Vec<_> = pidfd.chain(self.vault.files()).collect();
@@ -206,69 +264,6 @@ impl Pid1 {
         Ok(())
     }
 
-    /// Takes all that the supervisor has said so far.
-    fn hear(&mut self) {
-        while let Some(packet) = self.supervisor.as_mut().and_then(Supervisor::heard) {
-            self.asked(packet);
-        }
-    }
-
-    fn asked(&mut self, packet: Packet<Ask>) {
-        let Packet { message, files } = packet;
-        match message {
-            Ask::Files => self.files.extend(files),
-            Ask::Spawn { version } => {
-                self.files.extend(files);
-                self.spawn(version);
-            }
-            Ask::Keep { name } => {
-                for file in files.into_iter().take(1) {
-                    if !self.vault.keep(name.clone(), file) {
-                        tracing::error!(
-                            event = "file-not-kept",
-                            name,
-                            "PID 1 keeps too many files"
-                        );
-                    }
-                }
-            }
-            Ask::Settled => self.settled = true,
-            Ask::Ready => {
-                if let Some(supervisor) = &mut self.supervisor {
-                    supervisor.ready.get_or_insert_with(Instant::now);
-                }
-            }
-            Ask::Done { code } => self.conclude(Verdict::Done(code)),
-        }
-    }
-
-    fn spawn(&mut self, version: u32) {
-        let mut files = std::mem::take(&mut self.files);
-        let spawned = if version != VERSION {
-            Err(format!(
-                "PID 1 speaks version {VERSION} and was asked in version {version}"
-            ))
-        } else if self.guest.is_some() {
-            Err("QEMU was started already".to_owned())
-        } else if files.is_empty() {
-            Err("the spawn request did not arrive".to_owned())
-        } else {
-            let memfd = files.remove(0);
-            Guest::start(memfd, files)
-        };
-        let Some(supervisor) = &self.supervisor else {
-            return;
-        };
-        match spawned {
-            Ok(guest) => {
-                let guest = self.guest.insert(guest);
-                let pid = guest.told().pid;
-                supervisor.tell(&Tell::Spawned { pid }, &[guest.pidfd()]);
-            }
-            Err(reason) => supervisor.tell(&Tell::SpawnFailed { reason }, &[]),
-        }
-    }
-
     fn signalled(&mut self, number: i32) {
         match Signal::try_from(number) {
             Ok(Signal::SIGCHLD) => self.reap(),
@@ -294,12 +289,15 @@ impl Pid1 {
     }
 
     fn ended(&mut self, pid: Pid, status: ExitStatus) {
+        if self.rehearsal_ended(pid, status) {
+            return;
+        }
         let supervisor = self.supervisor.as_ref();
         if supervisor.is_some_and(|one| pid == one.pid()) {
             // What it said last still counts.
             self.hear();
             let ready = self.supervisor.take().and_then(|one| one.ready);
-            self.supervisor_died(status, ready);
+            self.supervisor_ended(status, ready);
         } else if let Some(guest) = &mut self.guest
             && guest.told().pid == pid.as_raw()
         {
@@ -311,11 +309,14 @@ impl Pid1 {
         }
     }
 
-    fn supervisor_died(&mut self, status: ExitStatus, ready: Option<Instant>) {
+    fn supervisor_ended(&mut self, status: ExitStatus, ready: Option<Instant>) {
         self.files.clear();
-        if self.verdict.is_some() {
-            return;
+        if self.verdict.is_none() && !self.end_was_of_swap(status) {
+            self.supervisor_died(status, ready);
         }
+    }
+
+    fn supervisor_died(&mut self, status: ExitStatus, ready: Option<Instant>) {
         let Restart { after, minimal } = self.deaths.died(status, ready.map(|at| at.elapsed()));
         let runs = self.guest.as_ref().is_some_and(|guest| !guest.is_gone());
         if self.guest.is_none() || (minimal && !runs) {
@@ -347,52 +348,6 @@ impl Pid1 {
             if let Some(guest) = &mut self.guest {
                 guest.end();
             }
-        }
-    }
-
-    fn deadlines(&self) -> impl Iterator<Item = Instant> {
-        let next = self.next.as_ref().map(|next| next.at);
-        let guest = self
-            .guest
-            .as_ref()
-            .and_then(|guest| guest.deadline(self.ending.first));
-        [next, guest, self.silence_ends()].into_iter().flatten()
-    }
-
-    /// When a supervisor that has nothing left to do but to say so is taken for hung.
-    fn silence_ends(&self) -> Option<Instant> {
-        let supervisor = self.supervisor.as_ref().filter(|one| !one.is_closed())?;
-        match &self.guest {
-            Some(guest) => {
-                let patience = LAST_WORD[usize::from(guest.was_overdue())];
-                Some(guest.gone_since()?.max(supervisor.started) + patience)
-            }
-            None => Some(self.ending.first? + END_WITHOUT_QEMU),
-        }
-    }
-
-    fn until_next_deadline(&self) -> PollTimeout {
-        let Some(next) = self.deadlines().min() else {
-            return PollTimeout::NONE;
-        };
-        // Rounded up: one that ends early would find nothing due and spin.
-        let left = next.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
-        PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-    }
-
-    fn keep_deadlines(&mut self) {
-        let now = Instant::now();
-        if let Some(guest) = &mut self.guest {
-            guest.keep_deadline(self.ending.first, now);
-        }
-        if self.silence_ends().is_some_and(|at| at <= now)
-            && let Some(supervisor) = &mut self.supervisor
-        {
-            tracing::error!(
-                event = "supervisor-hung",
-                "the supervisor says nothing; it is killed"
-            );
-            supervisor.kill();
         }
     }
 }

@@ -13,7 +13,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Both sides say it; an upgrade pairs an old PID 1 with a new supervisor.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
+/// The oldest PID 1 that a supervisor can follow its predecessor under.
+pub const OLDEST: u32 = 2;
 
 /// Supervisor to PID 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +37,11 @@ pub enum Ask {
     Settled,
     /// The supervisor has the VM in hand.
     Ready,
+    /// Let the program beside this message take the place of PID 1's and the supervisor's.
+    Upgrade {
+        /// By which it is told how that went.
+        id: String,
+    },
     /// The VM's end was seen and told: the pod may end.
     Done {
         /// The pod's exit code.
@@ -71,6 +78,33 @@ pub enum Tell {
         /// `SIGTERM`, `SIGINT`, `SIGQUIT`.
         number: i32,
     },
+    /// End: a supervisor of another program follows.
+    MakeWay,
+    /// How an upgrade stands.
+    Swap(Swap),
+}
+
+/// An upgrade in place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Swap {
+    /// As whoever asked for it named it.
+    pub id: String,
+    /// How far it is.
+    pub stage: Stage,
+    /// Why it failed.
+    pub reason: Option<String>,
+}
+
+/// How far an upgrade is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// The new program is tried.
+    UnderWay,
+    /// It has taken over, PID 1 and supervisor.
+    Done,
+    /// The old program goes on, both halves of it.
+    Failed,
 }
 
 /// What a supervisor finds.
@@ -90,6 +124,18 @@ pub struct Hello {
     pub signals: u32,
     /// Names of the files that were kept.
     pub kept: Vec<String>,
+    /// Supervisors that were started before this one: no two of one VM have the same number.
+    #[serde(default)]
+    pub starts: u32,
+    /// Of the program that PID 1 runs.
+    #[serde(default)]
+    pub program: String,
+    /// The version of Landlock that confines PID 1 and its children to the VM's files.
+    #[serde(default)]
+    pub landlock: Option<i32>,
+    /// The last upgrade.
+    #[serde(default)]
+    pub swap: Option<Swap>,
 }
 
 /// QEMU as PID 1 knows it.
@@ -180,8 +226,13 @@ mod tests {
         });
         assert_eq!(
             serde_json::to_string(&hello).unwrap(),
-            r#"{"tell":"hello","version":2,"restarts":1,"minimal":false,"qemu":{"pid":7,"exit":null,"overdue":false},"settled":false,"signals":0,"kept":[]}"#
+            r#"{"tell":"hello","version":2,"restarts":1,"minimal":false,"qemu":{"pid":7,"exit":null,"overdue":false},"settled":false,"signals":0,"kept":[],"starts":0,"program":"","landlock":null,"swap":null}"#
         );
+        let of_version_2 = r#"{"tell":"hello","version":2,"restarts":1,"minimal":false,"qemu":null,"settled":true,"signals":0,"kept":["state"]}"#;
+        let Tell::Hello(old) = serde_json::from_str(of_version_2).unwrap() else {
+            panic!("it is a greeting");
+        };
+        assert_eq!((old.version, old.starts, old.swap), (OLDEST, 0, None));
     }
 
     #[test]

@@ -33,6 +33,16 @@ pub struct Restart {
 }
 
 impl Deaths {
+    /// So many in a row, as another program of PID 1 counted them.
+    pub fn in_a_row(row: u32) -> Self {
+        Self { row }
+    }
+
+    /// How many in a row.
+    pub fn row(self) -> u32 {
+        self.row
+    }
+
     /// A supervisor died; `in_control` is for how long it had had the VM in hand, if it ever had.
     pub fn died(&mut self, how: ExitStatus, in_control: Option<Duration>) -> Restart {
         let calm = match how {

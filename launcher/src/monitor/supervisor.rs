@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::Instant;
 
 use command_fds::{CommandFdExt, FdMapping};
@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::channel::{Channel, ChannelError, Packet};
+use super::handover::{self, HandedSupervisor, HandoverError, Passed};
 use super::pid1::CHANNEL_FD;
 use super::protocol::{Ask, Tell};
 
@@ -21,7 +22,7 @@ const SIGNALS_TOLD: u32 = 8;
 /// One supervisor, from its start until it is reaped.
 #[derive(Debug)]
 pub struct Supervisor {
-    child: Child,
+    pid: Pid,
     channel: Channel,
     /// When it was started.
     pub started: Instant,
@@ -45,7 +46,8 @@ impl Supervisor {
             }])
             .map_err(io::Error::other)?;
         Ok(Self {
-            child: command.spawn()?,
+            // Reaped by number, as all children of PID 1.
+            pid: Pid::from_raw(command.spawn()?.id().cast_signed()),
             channel,
             started: Instant::now(),
             ready: None,
@@ -54,9 +56,32 @@ impl Supervisor {
         })
     }
 
+    /// For the next program of PID 1.
+    pub fn hand_over(&self, passed: &mut Passed) -> Result<HandedSupervisor, HandoverError> {
+        Ok(HandedSupervisor {
+            pid: self.pid.as_raw(),
+            channel: passed.file(self.channel.as_fd())?,
+            started_ago: handover::ago(self.started),
+            ready_ago: self.ready.map(handover::ago),
+            signals_told: self.signals_told,
+        })
+    }
+
+    /// From the former program of PID 1.
+    pub fn taken_over(handed: &HandedSupervisor) -> Result<Self, HandoverError> {
+        Ok(Self {
+            pid: Pid::from_raw(handed.pid),
+            channel: Channel::from_socket(handover::file(handed.channel)?),
+            started: handover::before(handed.started_ago),
+            ready: handed.ready_ago.map(handover::before),
+            signals_told: handed.signals_told,
+            closed: false,
+        })
+    }
+
     /// In the pod's PID namespace; its own until it is reaped.
     pub fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().cast_signed())
+        self.pid
     }
 
     /// For `poll`, while there may be something to hear.

@@ -24,6 +24,13 @@ impl Vault {
         room
     }
 
+    /// All names with their files.
+    pub fn all(&self) -> impl Iterator<Item = (&str, BorrowedFd<'_>)> {
+        self.files
+            .iter()
+            .map(|(name, file)| (name.as_str(), file.as_fd()))
+    }
+
     /// All names, in the order of [`Vault::files`].
     pub fn names(&self) -> Vec<String> {
         self.files.keys().cloned().collect()

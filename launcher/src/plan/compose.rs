@@ -138,6 +138,7 @@ fn lifecycle(spec: &Spec, accel: Accel) -> LifecyclePlan {
         acpi: spec.firmware.acpi,
         host_model: spec.cpu.model == CpuModel::HostModel && accel == Accel::Kvm,
         serial_console: spec.devices.serial_console,
+        metrics: None,
     }
 }
 

@@ -4,9 +4,11 @@ mod compose;
 mod fds;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod metrics;
 mod text;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
@@ -132,4 +134,7 @@ pub struct LifecyclePlan {
     pub host_model: bool,
     /// The guest has a console at `virt-serial0`.
     pub serial_console: bool,
+    /// Where metrics are served by TCP, beside their socket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<SocketAddr>,
 }

@@ -39,6 +39,9 @@ fn write(out: &mut String, plan: &LaunchPlan) -> fmt::Result {
     for nic in &plan.network.nics {
         network(out, nic)?;
     }
+    if let Some(address) = plan.lifecycle.metrics {
+        writeln!(out, "  metrics at http://{address}/metrics")?;
+    }
     heading(out, "storage")?;
     for make in &plan.storage.make {
         making(out, make)?;

@@ -13,8 +13,10 @@ pub struct Devices {
     pub balloon: bool,
     /// `rng`.
     pub rng: bool,
-    /// `panicDevices`: the guest's kernel can tell that it panicked.
-    pub panic: bool,
+    /// `panicDevices`: by which the guest's kernel can tell that it panicked.
+    pub panics: Vec<PanicDevice>,
+    /// `watchdog`.
+    pub watchdog: Option<Watchdog>,
     /// `inputs`, and the tablet of `autoattachInputDevice`.
     pub inputs: Vec<Input>,
     /// `useVirtioTransitional`.
@@ -23,6 +25,48 @@ pub struct Devices {
     pub disable_hotplug: bool,
     /// `blockMultiQueue`: virtio-blk gets a queue a vCPU.
     pub block_multi_queue: bool,
+}
+
+/// `panicDevices[].model`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PanicDevice {
+    /// An I/O port that ACPI names.
+    Isa,
+    /// A PCI device.
+    Pvpanic,
+    /// Registers that Windows writes to (`hv-crash`).
+    Hyperv,
+}
+
+/// `watchdog`: an Intel 6300ESB.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watchdog {
+    /// The VMI's name for it.
+    pub name: String,
+    /// What happens when the guest has not fed it in time.
+    pub action: WatchdogAction,
+}
+
+/// `i6300esb.action`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatchdogAction {
+    /// QEMU ends at once.
+    Poweroff,
+    /// The machine is reset.
+    Reset,
+    /// The power button is pressed.
+    Shutdown,
+}
+
+impl WatchdogAction {
+    /// KubeVirt's and QEMU's word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Poweroff => "poweroff",
+            Self::Reset => "reset",
+            Self::Shutdown => "shutdown",
+        }
+    }
 }
 
 /// One `inputs[]` entry: a tablet.

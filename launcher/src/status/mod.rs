@@ -7,10 +7,11 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
+use crate::monitor::protocol::Swap;
 use crate::placement::Placement;
 use crate::plan::LaunchPlan;
 use crate::supervise::outcome::Outcome;
-use crate::supervise::step::{Frozen, IoError, Leaving, Pause, Phase, Run, State};
+use crate::supervise::step::{Bark, Frozen, IoError, Leaving, Pause, Phase, Run, State};
 
 /// The shape that this program writes.
 pub const VERSION: u32 = 1;
@@ -68,6 +69,12 @@ pub struct Status {
     pub pids: Pids,
     /// Supervisors that died before this one.
     pub supervisor_restarts: u32,
+    /// Which program runs.
+    pub program: Program,
+    /// The version of Landlock that confines PID 1, supervisor and QEMU to the VM's files; none: nothing does.
+    pub landlock: Option<i32>,
+    /// The last upgrade in place.
+    pub upgrade: Option<Swap>,
     /// Several died in a row: this one has neither agent nor journal.
     pub minimal: bool,
     /// QEMU answers its monitor.
@@ -76,6 +83,8 @@ pub struct Status {
     pub agent_connected: bool,
     /// `thawed`, `frozen` or `thawing`.
     pub filesystems: &'static str,
+    /// What the watchdog did last; none if it never had to.
+    pub watchdog: Option<Bark>,
     /// Disks that failed since vCPUs ran last.
     pub io_errors: Vec<IoError>,
     /// The guest's NICs.
@@ -97,6 +106,15 @@ pub struct Pids {
     pub supervisor: i32,
     /// None before it was started.
     pub qemu: Option<i32>,
+}
+
+/// Versions of this program.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Program {
+    /// Of the supervisor.
+    pub supervisor: &'static str,
+    /// Of PID 1.
+    pub pid1: String,
 }
 
 /// One NIC as planned.
@@ -131,7 +149,7 @@ pub struct Console {
 }
 
 /// What is not in the state machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Circumstances {
     /// Since when.
     pub since: u64,
@@ -143,6 +161,12 @@ pub struct Circumstances {
     pub minimal: bool,
     /// The monitor answers.
     pub monitor: bool,
+    /// The version of PID 1's program.
+    pub pid1_program: String,
+    /// What confines the processes.
+    pub landlock: Option<i32>,
+    /// The last upgrade in place.
+    pub upgrade: Option<Swap>,
 }
 
 /// The status at this moment.
@@ -178,6 +202,12 @@ pub fn status(plan: &LaunchPlan, state: &State, now: &Circumstances) -> Status {
         since: now.since,
         pids: now.pids,
         supervisor_restarts: now.restarts,
+        program: Program {
+            supervisor: env!("CARGO_PKG_VERSION"),
+            pid1: now.pid1_program.clone(),
+        },
+        landlock: now.landlock,
+        upgrade: now.upgrade.clone(),
         minimal: now.minimal,
         monitor: now.monitor,
         agent_connected: state.agent,
@@ -186,6 +216,7 @@ pub fn status(plan: &LaunchPlan, state: &State, now: &Circumstances) -> Status {
             Frozen::Yes => "frozen",
             Frozen::Thawing => "thawing",
         },
+        watchdog: state.watchdog,
         io_errors: state.failed.clone(),
         interfaces: interfaces.collect(),
         host_devices: devices.collect(),
@@ -244,7 +275,8 @@ fn ended(outcome: &Outcome) -> (LifeCycle, Reason) {
         Outcome::Quit | Outcome::Killed | Outcome::Destroyed | Outcome::Cancelled => {
             (LifeCycle::Shutoff, Reason::Destroyed)
         }
-        Outcome::QemuDied(_) => (LifeCycle::Shutoff, Reason::Crashed),
+        // What libvirt takes for a crash: QEMU goes without a word of the guest's end.
+        Outcome::QemuDied(_) | Outcome::WatchdogFired => (LifeCycle::Shutoff, Reason::Crashed),
         Outcome::ControlLost | Outcome::StartLost => (LifeCycle::Shutoff, Reason::Failed),
     }
 }

@@ -9,7 +9,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::monitor::channel::{Channel, ChannelError, FILES_A_PACKET, Packet};
 use crate::monitor::pid1::CHANNEL_FD;
-use crate::monitor::protocol::{Ask, Hello, SpawnRequest, Tell, VERSION};
+use crate::monitor::protocol::{Ask, Hello, OLDEST, SpawnRequest, Tell, VERSION};
 use crate::readable::Readable;
 
 /// PID 1, as the supervisor sees it.
@@ -39,7 +39,7 @@ pub enum Pid1Error {
     #[error("PID 1 did not say what there is")]
     NoHello,
     /// An upgrade that does not fit.
-    #[error("PID 1 speaks version {theirs} of the channel and this program only {VERSION}")]
+    #[error("PID 1 speaks version {theirs} of the channel and this program {OLDEST} to {VERSION}")]
     Version {
         /// What PID 1 speaks.
         theirs: u32,
@@ -76,7 +76,7 @@ impl Pid1 {
         let Tell::Hello(hello) = message else {
             return Err(Pid1Error::NoHello);
         };
-        if hello.version != VERSION {
+        if !(OLDEST..=VERSION).contains(&hello.version) {
             return Err(Pid1Error::Version {
                 theirs: hello.version,
             });
@@ -101,6 +101,11 @@ impl Pid1 {
     /// The VM is in hand.
     pub fn ready(&self) -> Result<(), Pid1Error> {
         Ok(self.channel.send(&Ask::Ready, &[])?)
+    }
+
+    /// Has `program` take the place of this one and of PID 1's; how that goes is told by [`Tell::Swap`].
+    pub fn upgrade(&self, id: String, program: BorrowedFd<'_>) -> Result<(), Pid1Error> {
+        Ok(self.channel.send(&Ask::Upgrade { id }, &[program])?)
     }
 
     /// The VM's end was seen and told. Whoever says it ends.

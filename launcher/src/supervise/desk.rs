@@ -12,8 +12,10 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::agent::Port;
+use super::step::Dump;
 use super::step::operation::{Operation, Why};
-use super::wishes::Wishes;
+use super::upgrade;
+use super::wishes::{self, Wishes};
 use crate::control::{Answering, Own};
 
 /// A command that only flips a state in QEMU, or draws a picture.
@@ -23,6 +25,8 @@ const DUMP: Duration = Duration::from_secs(3600);
 /// A name for QEMU's monitor.
 const DUMP_FD: &str = "virt-launcher-dump";
 const LONGEST_EXEC: u64 = 3600;
+/// It is shown in the status.
+const LONGEST_ID: usize = 64;
 
 /// Everything it takes to answer, for as long as one session lives.
 #[derive(Debug)]
@@ -67,6 +71,14 @@ struct MemoryDump {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Upgrade {
+    file: String,
+    sha256: String,
+    id: String,
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Exec {
     command: String,
@@ -83,6 +95,7 @@ impl Desk {
             "memory-dump" => return self.dump(&read::<MemoryDump>(arguments)?.file).await,
             "ping" => return self.ping().await,
             "exec" => return self.exec(read(arguments)?).await,
+            "upgrade" => return self.upgrade(read(arguments)?).await,
             "pause" => Operation::Pause,
             "unpause" => Operation::Unpause,
             "shutdown" => Operation::Shutdown,
@@ -138,7 +151,11 @@ impl Desk {
             .custom_flags(libc::O_NOFOLLOW)
             .open(path)
             .map_err(|error| format!("cannot make `{path}`: {error}"))?;
+        // Known before the guest stands still, so that whoever looks is told why.
+        let told = self.wishes.dump(Dump::Begins).await;
+        told.map_err(|error| error.to_string())?;
         let dumped = self.dump_to(file).await;
+        let _supervisor_gone = self.wishes.dump(Dump::Ended).await;
         if dumped.is_err() {
             let _only_ours = std::fs::remove_file(path);
         }
@@ -177,6 +194,24 @@ impl Desk {
         tokio::time::timeout(DUMP, completed)
             .await
             .unwrap_or_else(|_| Err("QEMU did not finish the dump in time".to_owned()))
+    }
+
+    /// What follows is told by the status.
+    async fn upgrade(&self, upgrade: Upgrade) -> Result<Value, String> {
+        let Upgrade { file, sha256, id } = upgrade;
+        if id.is_empty() || id.len() > LONGEST_ID {
+            return Err(format!("an upgrade's id has 1 to {LONGEST_ID} bytes"));
+        }
+        let directory = self.directory.clone();
+        let staged =
+            tokio::task::spawn_blocking(move || upgrade::stage(&directory, &file, &sha256));
+        let program = match staged.await {
+            Ok(staged) => staged.map_err(|error| crate::cli::chain(&error))?,
+            Err(error) => return Err(error.to_string()),
+        };
+        let begun = self.wishes.upgrade(wishes::Upgrade { id, program }).await;
+        let changed = begun.map_err(|error| error.to_string())?;
+        Ok(json!({"operation": "upgrade", "changed": changed}))
     }
 
     async fn ping(&self) -> Result<Value, String> {

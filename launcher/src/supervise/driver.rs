@@ -2,15 +2,20 @@
 //!
 //! What is decided is journaled before it is done, so that a supervisor that follows finds it.
 
+mod told;
+mod work;
+
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
-use std::pin::Pin;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use numa::HostRoot;
 use tokio::sync::{mpsc, oneshot};
+
+use told::now_ms;
+use work::{Done, Work, finished};
 
 use super::agent::Port;
 use super::alarms::Alarms;
@@ -22,21 +27,18 @@ use super::memory_death::{Counts, MemoryDeath};
 use super::outcome::Outcome;
 use super::qemu::{Monitor, Word};
 use super::services::Services;
-use super::state_dir::{JOURNAL, PLAN, STATUS, StateDir};
+use super::state_dir::{PLAN, StateDir};
 use super::step::operation::{Admission, admit};
 use super::step::resume::{Left, Seen, resume};
-use super::step::{Action, Alarm, Input, Phase, State, Terms, step};
-use super::takeover::{self, Taken, Unreachable};
-use super::wishes::{Answer, Refused, Wish};
+use super::step::{Action, Input, Phase, State, Terms, step};
+use super::wishes::{Answer, Refused, Upgrade, Wish};
 use crate::apply::error::LaunchError;
-use crate::apply::finish::finish_for_another;
-use crate::apply::launch::{Launched, launch};
+use crate::apply::launch::launch;
 use crate::monitor::channel::Packet;
 use crate::monitor::pidfd::pidfd_signal;
 use crate::monitor::protocol::{ExitStatus, Hello, Tell};
 use crate::plan::LaunchPlan;
 use crate::spec::RebootPolicy;
-use crate::status::{Circumstances, Pids, status};
 
 /// What a supervisor without a journal holds back until it has seen QEMU.
 const MOST_HELD: usize = 16;
@@ -48,18 +50,11 @@ pub enum Ended {
     Vm(Outcome),
     /// The VM did not start; how QEMU ended, where it did.
     Launch(LaunchError, Option<ExitStatus>),
+    /// The supervisor of another program follows.
+    MadeWay,
     /// PID 1 is gone: nobody can be told, and the kernel ends this process too.
     Pid1Gone,
 }
-
-/// What is under way beside the loop.
-enum Done {
-    Launched(Result<Launched, LaunchError>),
-    Taken(Result<Taken, Unreachable>),
-    Finished(Result<(), LaunchError>),
-}
-
-type Work<'a> = Pin<Box<dyn Future<Output = Done> + 'a>>;
 
 /// Runs one VM from its plan to its end.
 pub async fn run(plan: &LaunchPlan, pid1: &Pid1, found: Found) -> Ended {
@@ -115,6 +110,7 @@ struct Driver<'a> {
     unknown: bool,
     held: Vec<Input>,
     settled: bool,
+    make_way: bool,
     signals: u32,
     launching: bool,
     /// For the launch, which waits for PID 1's word.
@@ -160,6 +156,7 @@ impl<'a> Driver<'a> {
             unknown: false,
             held: Vec::new(),
             settled: hello.settled,
+            make_way: false,
             signals: 0,
             launching: false,
             answer: None,
@@ -169,7 +166,7 @@ impl<'a> Driver<'a> {
             exit: hello.qemu.and_then(|qemu| Some((qemu.exit?, qemu.overdue))),
             error: None,
             monitor: Monitor::Absent,
-            generation: u64::from(hello.restarts) << 20,
+            generation: u64::from(hello.restarts.max(hello.starts)) << 20,
             alarms: Alarms::default(),
             commands,
             reports,
@@ -185,6 +182,9 @@ impl<'a> Driver<'a> {
 
     async fn live(&mut self, mut work: Option<Work<'a>>, asked: &Cell<bool>) -> Ended {
         loop {
+            if self.make_way {
+                return Ended::MadeWay;
+            }
             if self.is_cancelled() {
                 // What it has under way ends with it; the pod's namespaces follow.
                 work = None;
@@ -241,12 +241,6 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn reach_qemu(&mut self) -> Work<'a> {
-        self.generation += 1;
-        let (plan, generation) = (self.plan, self.generation);
-        Box::pin(async move { Done::Taken(takeover::take(plan, generation).await) })
-    }
-
     fn heard(&mut self, packet: Packet<Tell>) {
         match packet.message {
             Tell::Hello(_) => {}
@@ -267,6 +261,14 @@ impl<'a> Driver<'a> {
                 self.tell_memory_death(status);
                 self.exit = Some((status, overdue));
                 self.take(Input::QemuExited { status, overdue });
+            }
+            Tell::MakeWay => self.make_way = true,
+            Tell::Swap(swap) => {
+                if let Some(reason) = &swap.reason {
+                    tracing::error!(event = "upgrade-failed", reason, "this program goes on");
+                }
+                self.hello.swap = Some(swap);
+                self.publish();
             }
             Tell::Signal { number } => {
                 let name = Signal::try_from(number).map_or("a signal", Signal::as_str);
@@ -295,94 +297,6 @@ impl<'a> Driver<'a> {
         if let Some(launch) = self.answer.take() {
             let _called_off = launch.send(answer);
         }
-    }
-
-    /// What follows from work that is done; there may be more.
-    fn done(&mut self, done: Done) -> Option<Work<'a>> {
-        self.launching = false;
-        match done {
-            Done::Launched(Ok(launched)) => {
-                self.launched(launched);
-                None
-            }
-            Done::Launched(Err(error)) | Done::Finished(Err(error)) => {
-                self.error = Some(error);
-                self.take(Input::StartFailed);
-                None
-            }
-            Done::Taken(Err(error)) => {
-                tracing::warn!(event = "monitor-lost", error = %crate::cli::chain(&error), "QEMU is out of reach");
-                self.take(Input::MonitorLost);
-                None
-            }
-            Done::Taken(Ok(Taken { monitor, seen })) => {
-                self.monitor = monitor;
-                self.taken(seen)
-            }
-            Done::Finished(Ok(())) => {
-                self.take(Input::Started {
-                    paused: self.plan.lifecycle.start_paused,
-                });
-                None
-            }
-        }
-    }
-
-    fn launched(&mut self, launched: Launched) {
-        let Launched {
-            session,
-            events,
-            servers,
-            monitors,
-            qemu,
-        } = launched;
-        self.settled = true;
-        servers.start();
-        self.services.watch_network(self.plan, monitors);
-        self.services.bound_logs(self.plan);
-        self.services.serve_control(self.plan, self.pid1, &session);
-        self.services
-            .serve_metrics(self.plan, self.pid1, &session, qemu);
-        self.services.record_host_model(self.plan, &session);
-        self.services.keep_in_place(self.plan, &session, qemu);
-        self.services.watch_devices(self.plan, &session);
-        self.monitor = Monitor::Live { session, events };
-        self.take(Input::Started {
-            paused: self.plan.lifecycle.start_paused,
-        });
-        self.ready();
-    }
-
-    fn taken(&mut self, seen: Seen) -> Option<Work<'a>> {
-        let session = self.monitor.session().cloned()?;
-        self.resume(seen);
-        let qemu = self.qemu_pid?;
-        self.services.serve_control(self.plan, self.pid1, &session);
-        self.services
-            .serve_metrics(self.plan, self.pid1, &session, qemu);
-        tracing::info!(
-            event = "taken-up",
-            ms = crate::local::outer::millis(self.started),
-            restarts = self.hello.restarts,
-            minimal = self.hello.minimal,
-            phase = ?self.state.phase,
-            "supervisor: QEMU is in hand"
-        );
-        self.ready();
-        let (plan, started) = (self.plan, self.started);
-        self.services.keep_in_place(self.plan, &session, qemu);
-        self.services.watch_devices(self.plan, &session);
-        if self.state.phase != Phase::Starting {
-            return None;
-        }
-        Some(Box::pin(async move {
-            Done::Finished(finish_for_another(plan, &session, qemu, started).await)
-        }))
-    }
-
-    fn ready(&self) {
-        // PID 1's end is heard by itself.
-        let _gone = self.pid1.ready();
     }
 
     /// Goes on from what is true.
@@ -458,64 +372,6 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn tell_time_left(&self) {
-        let mut alarms = self.alarms.left();
-        let left = alarms.find(|(alarm, _)| *alarm == Alarm::GraceOver);
-        let seconds = left.map_or(0.0, |(_, left)| left.as_secs_f64().ceil());
-        tracing::info!(
-            event = "power-button",
-            seconds_left = seconds,
-            "guest: its power button is pressed; it has {seconds} s left, or until another signal"
-        );
-    }
-
-    fn write_journal(&mut self) {
-        let journal = Journal::now(
-            &self.state,
-            &self.alarms,
-            self.signals,
-            &self.under_way,
-            self.since,
-        );
-        if self.journaled.as_ref() == Some(&journal) {
-            return;
-        }
-        if let Err(error) = self.dir.write(JOURNAL, &journal) {
-            // The guest is worth more than the record of it: a follower then goes by what QEMU says.
-            tracing::warn!(event = "not-journaled", error = %crate::cli::chain(&error), "a supervisor that has to follow will know less");
-        }
-        self.journaled = Some(journal);
-    }
-
-    /// Tells the status, where it is another.
-    fn publish(&mut self) {
-        self.services.agent_is(self.state.agent);
-        let now = Circumstances {
-            since: self.since,
-            pids: Pids {
-                pid1: std::os::unix::process::parent_id().cast_signed(),
-                supervisor: std::process::id().cast_signed(),
-                qemu: self.qemu_pid,
-            },
-            restarts: self.hello.restarts,
-            minimal: self.hello.minimal,
-            monitor: self.monitor.session().is_some(),
-        };
-        let status = status(self.plan, &self.state, &now);
-        let Ok(mut status) = serde_json::to_value(status) else {
-            return;
-        };
-        status["agent"] = self.services.answers();
-        status["network"] = self.services.network();
-        status["elsewhere"] = self.services.elsewhere();
-        if !self.services.publish(&status) {
-            return;
-        }
-        if let Err(error) = self.dir.write(STATUS, &status) {
-            tracing::warn!(event = "status-not-written", error = %crate::cli::chain(&error), "the status file is old");
-        }
-    }
-
     fn reported(&mut self, report: Report) {
         let Report { action, result } = report;
         self.under_way.remove(&action);
@@ -527,7 +383,16 @@ impl<'a> Driver<'a> {
     }
 
     fn wished(&mut self, wish: Wish) {
-        let Wish { operation, answer } = wish;
+        let (operation, answer) = match wish {
+            Wish::Operation(operation, answer) => (operation, answer),
+            Wish::Dump(dump, answer) => return self.take_for(Input::Dump(dump), Some(answer)),
+            Wish::Upgrade(Upgrade { id, program }, answer) => {
+                return match self.pid1.upgrade(id, program.as_fd()) {
+                    Ok(()) => answer.done(true),
+                    Err(error) => answer.refused(Refused::Failed(crate::cli::chain(&error))),
+                };
+            }
+        };
         if self.unknown {
             return answer.refused(Refused::Unknown);
         }
@@ -572,18 +437,4 @@ impl<'a> Driver<'a> {
             _ => None,
         }
     }
-}
-
-async fn finished<F: Future + Unpin>(work: &mut Option<F>) -> F::Output {
-    match work {
-        Some(work) => work.await,
-        None => std::future::pending().await,
-    }
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
 }

@@ -10,13 +10,29 @@ use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::alarms::Alarms;
-use super::state_dir::{JOURNAL, StateDir};
+use super::state_dir::{JOURNAL, StateDir, StateError};
 use super::step::resume::Left;
 use super::step::{Action, Alarm, State};
 use crate::monitor::protocol::Hello;
 
 /// The shape that this program writes.
 pub const VERSION: u32 = 1;
+
+/// A journal that cannot be gone on with.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// It cannot be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A later program's.
+    #[error(
+        "the running program writes its journal in version {theirs}, and this one reads up to {VERSION}: it is older"
+    )]
+    Newer {
+        /// Its version.
+        theirs: u32,
+    },
+}
 
 /// The file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +99,17 @@ impl Journal {
                 tracing::warn!(event = "journal-unreadable", error = %crate::cli::chain(&error), "going by what QEMU says");
                 None
             }
+        }
+    }
+
+    /// Whether this program reads what the running one wrote.
+    pub fn check(dir: &StateDir) -> Result<(), JournalError> {
+        let written: Self = dir.read(JOURNAL)?;
+        match written.is_readable() {
+            true => Ok(()),
+            false => Err(JournalError::Newer {
+                theirs: written.version,
+            }),
         }
     }
 

@@ -7,6 +7,9 @@ pub const CONTROL: &str = "control";
 /// The listening metrics socket.
 pub const METRICS: &str = "metrics";
 
+/// The listening metrics socket of TCP.
+pub const METRICS_TCP: &str = "metrics-tcp";
+
 /// On which the kernel tells of links and addresses.
 pub const LINKS: &str = "monitor:links";
 /// On which the kernel tells of NAT rules.

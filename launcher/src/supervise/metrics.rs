@@ -2,13 +2,14 @@
 //! few files of the kernel's. Served over HTTP on a unix socket.
 
 mod collect;
+pub mod port;
 mod serve;
 
 use camino::Utf8PathBuf;
 use numa::HostRoot;
 use qmp::Session;
 
-pub use serve::serve;
+pub use serve::{Listener, serve};
 
 /// What a scrape needs.
 #[derive(Debug, Clone)]

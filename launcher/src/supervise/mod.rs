@@ -25,4 +25,5 @@ pub mod services;
 pub mod state_dir;
 pub mod step;
 pub mod takeover;
+pub mod upgrade;
 pub mod wishes;

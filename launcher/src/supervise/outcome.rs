@@ -18,6 +18,8 @@ pub enum Outcome {
     OffOrReset,
     /// The guest's kernel panicked.
     Panicked,
+    /// The guest had not fed its watchdog, whose action is `poweroff`.
+    WatchdogFired,
     /// Somebody asked for the VM to be killed.
     Destroyed,
     /// The guest did not power off in its grace period, or was not given one, and QEMU was told to quit.
@@ -50,7 +52,7 @@ pub enum ExitCode {
     HostUnfit = 4,
     /// QEMU did not start, or died.
     QemuFailed = 5,
-    /// The guest's kernel panicked.
+    /// The guest's kernel panicked, or hung until its watchdog powered it off.
     GuestPanicked = 6,
     /// The guest was ended by force.
     Forced = 7,
@@ -63,7 +65,7 @@ impl Outcome {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::PoweredOff | Self::Reset | Self::OffOrReset => ExitCode::Stopped,
-            Self::Panicked => ExitCode::GuestPanicked,
+            Self::Panicked | Self::WatchdogFired => ExitCode::GuestPanicked,
             Self::Quit | Self::Killed | Self::Destroyed | Self::Cancelled => ExitCode::Forced,
             Self::QemuDied(_) => ExitCode::QemuFailed,
             Self::ControlLost | Self::StartLost => ExitCode::ControlLost,
@@ -81,6 +83,9 @@ impl fmt::Display for Outcome {
             ),
             Self::Destroyed => f.write_str("the VM was killed as asked"),
             Self::Panicked => f.write_str("the guest's kernel panicked"),
+            Self::WatchdogFired => {
+                f.write_str("the guest did not feed its watchdog, which powered it off")
+            }
             Self::Quit => f.write_str("the guest did not power off in time; QEMU quit"),
             Self::Killed => f.write_str("QEMU did not quit; it was killed"),
             Self::QemuDied(status) => write!(f, "QEMU ended by itself ({status})"),

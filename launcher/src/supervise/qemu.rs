@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
 use super::step::resume::{RunStatus, Seen};
-use super::step::{Input, IoError, ShutdownCause};
+use super::step::{Bark, Input, IoError, ShutdownCause};
 
 /// PID 1 tells of QEMU's end; the monitor's end of file may be a moment ahead of it.
 const EXIT_FOLLOWS: Duration = Duration::from_secs(2);
@@ -121,9 +121,11 @@ fn input_of(event: &Event) -> Option<Input> {
         Known::Reset { .. } => Input::GuestReset,
         Known::Stop => Input::Paused,
         Known::Resume => Input::Resumed,
-        Known::Watchdog { action } => Input::Watchdog {
-            stops: *action == qmp::qmp::WatchdogAction::pause,
-        },
+        Known::Watchdog { action } => {
+            let bark = bark(action);
+            tracing::error!(event = "watchdog", action = ?bark, "guest: it did not feed its watchdog");
+            Input::Watchdog(bark)
+        }
         Known::BlockIoError {
             device,
             node_name,
@@ -146,6 +148,18 @@ fn input_of(event: &Event) -> Option<Input> {
         Known::VserportChange { id, open } if id == AGENT_PORT => Input::Agent { connected: *open },
         _ => return None,
     })
+}
+
+fn bark(action: &OrOther<qmp::qmp::WatchdogAction>) -> Bark {
+    use qmp::qmp::WatchdogAction;
+    let known = [
+        (WatchdogAction::pause, Bark::Pause),
+        (WatchdogAction::poweroff, Bark::Poweroff),
+        (WatchdogAction::reset, Bark::Reset),
+        (WatchdogAction::shutdown, Bark::Shutdown),
+    ];
+    let found = known.iter().find(|(theirs, _)| action == theirs);
+    found.map_or(Bark::Other, |(_, ours)| *ours)
 }
 
 fn cause(guest: bool, reason: &OrOther<qmp::qmp::ShutdownCause>) -> ShutdownCause {
@@ -216,6 +230,8 @@ fn run_status(name: &str) -> RunStatus {
         "prelaunch" | "inmigrate" => RunStatus::Prelaunch,
         "io-error" => RunStatus::IoError,
         "watchdog" => RunStatus::Watchdog,
+        // Nothing else of ours stops a guest that way (QEMU's `dump_init`).
+        "save-vm" => RunStatus::Dump,
         "internal-error" => RunStatus::InternalError,
         "shutdown" => RunStatus::Shutdown,
         "guest-panicked" => RunStatus::Panicked,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use super::desk::Desk;
 use super::step::Input;
 use super::wishes::{Wish, Wishes};
 use super::{host_devices, in_place, kept, logs, metrics};
+use crate::apply::records;
 use crate::apply::serve::Servers;
 use crate::apply::threads;
 use crate::control;
@@ -40,6 +42,7 @@ const DEVICES_TOLD: usize = 8;
 pub struct Services {
     kept: BTreeMap<String, OwnedFd>,
     listeners: BTreeMap<&'static str, UnixListener>,
+    port: Option<TcpListener>,
     wishes: Wishes,
     in_place: bool,
     elsewhere: watch::Sender<Vec<String>>,
@@ -72,6 +75,7 @@ impl Services {
         let services = Self {
             kept,
             listeners: BTreeMap::new(),
+            port: None,
             wishes,
             in_place: false,
             elsewhere,
@@ -192,6 +196,9 @@ impl Services {
         for (name, path) in paths {
             let _told_later = self.listener(name, &path, pid1);
         }
+        if let Some(address) = plan.lifecycle.metrics {
+            let _told_later = self.port(address, pid1);
+        }
     }
 
     /// Serves people for as long as `session` lives.
@@ -238,12 +245,51 @@ impl Services {
                     root: HostRoot::default(),
                     path,
                 };
-                tokio::spawn(metrics::serve(listener, source));
+                self.serve_port(plan, pid1, source.clone());
+                tokio::spawn(metrics::serve(metrics::Listener::Unix(listener), source));
             }
             Err(error) => {
                 tracing::warn!(event = "no-metrics", path = %path, error = %error, "metrics cannot be scraped");
             }
         }
+    }
+
+    fn serve_port(&mut self, plan: &LaunchPlan, pid1: &Pid1, source: metrics::Source) {
+        let Some(address) = plan.lifecycle.metrics else {
+            return;
+        };
+        let served = self
+            .port(address, pid1)
+            .and_then(tokio::net::TcpListener::from_std);
+        match served {
+            Ok(listener) => {
+                tokio::spawn(metrics::serve(metrics::Listener::Tcp(listener), source));
+            }
+            Err(error) => {
+                tracing::warn!(event = "no-metrics", path = %address, error = %error, "metrics cannot be scraped by TCP");
+            }
+        }
+    }
+
+    /// Bound once, as [`Self::listener`].
+    fn port(&mut self, address: SocketAddr, pid1: &Pid1) -> io::Result<TcpListener> {
+        let listener = match (self.port.take(), self.kept.remove(kept::METRICS_TCP)) {
+            (Some(known), _) => known,
+            (None, Some(socket)) => {
+                let listener = TcpListener::from(socket);
+                listener.set_nonblocking(true)?;
+                listener
+            }
+            (None, None) => {
+                let listener = metrics::port::bind(address)?;
+                if let Err(error) = pid1.keep(kept::METRICS_TCP, listener.as_fd()) {
+                    tracing::warn!(event = "not-kept", path = %address, error = %crate::cli::chain(&error), "a supervisor that follows does not serve this port");
+                }
+                listener
+            }
+        };
+        self.port = Some(listener.try_clone()?);
+        Ok(listener)
     }
 
     /// A socket is bound once in a VM's life: clients that wait in its backlog are served by whoever comes next.
@@ -318,7 +364,7 @@ async fn record_host_model(session: Session, path: camino::Utf8PathBuf) {
         .await
         .map_err(|error| crate::cli::chain(&error));
     let recorded = expansion.and_then(|expansion| {
-        std::fs::write(&path, expansion.to_string()).map_err(|error| error.to_string())
+        records::write(&path, &expansion).map_err(|error| crate::cli::chain(&error))
     });
     if let Err(error) = recorded {
         tracing::warn!(event = "cpu-model-not-recorded", path = %path, error, "the host's CPU model is not recorded");

@@ -4,15 +4,17 @@
 //! it, and no other launcher takes it for its own. Both files are replaced whole: whoever reads sees one or the other.
 
 use std::fs::{DirBuilder, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use nix::fcntl::{OFlag, openat, renameat};
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::atomic_file;
 
 /// The plan's file.
 pub const PLAN: &str = "plan.json";
@@ -92,22 +94,11 @@ impl StateDir {
 
     /// Replaces a file of the directory, for its owner alone.
     pub fn write(&self, name: &str, value: &impl Serialize) -> Result<(), StateError> {
-        let fresh = format!("{name}.new");
         let text = serde_json::to_vec(value).map_err(|source| StateError::Garbled {
             path: name.into(),
             source,
         })?;
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW;
-        let written = openat(
-            &self.dir,
-            fresh.as_str(),
-            flags | OFlag::O_CLOEXEC,
-            Mode::S_IRUSR | Mode::S_IWUSR,
-        )
-        .map_err(io::Error::from)
-        .and_then(|file| File::from(file).write_all(&text))
-        // Not synced: it must outlive this process, not the machine.
-        .and_then(|()| Ok(renameat(&self.dir, fresh.as_str(), &self.dir, name)?));
+        let written = atomic_file::replace(&self.dir, name, &text);
         written.map_err(|source| StateError::Io {
             what: "write",
             path: name.into(),
@@ -188,7 +179,8 @@ mod tests {
         let target = path.join("target");
         std::fs::write(&target, "[]").unwrap();
         std::os::unix::fs::symlink(&target, path.join("journal.json.new")).unwrap();
-        assert!(dir.write(JOURNAL, &[1]).is_err());
+        dir.write(JOURNAL, &[1]).unwrap();
+        assert_eq!(std::fs::read_to_string(&target).unwrap(), "[]");
         std::os::unix::fs::symlink(&target, path.join(PLAN)).unwrap();
         assert!(dir.read::<Vec<u8>>(PLAN).is_err());
     }

@@ -35,6 +35,7 @@ fn for_machines_each_step_is_an_object_with_its_event_and_duration() -> Result<(
     }
     let expected = [
         "pod-made",
+        "confined",
         "planned",
         "storage-ready",
         "network-ready",

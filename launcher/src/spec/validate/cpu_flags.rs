@@ -54,6 +54,13 @@ pub(super) fn flags(vmi: &Vmi, out: &mut Findings) -> Vec<CpuFeature> {
         flags.push(flag("kvmclock", kvm.present.unwrap_or(true)));
     }
     flags.extend(hyperv::flags(&vmi.spec.domain, out));
+    let panics = &vmi.spec.domain.devices.panic_devices;
+    if panics
+        .iter()
+        .any(|one| one.model.as_deref() == Some("hyperv"))
+    {
+        flags.push(flag("hv-crash", true));
+    }
     flags.extend(tsc_frequency(vmi));
     flags
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::text::is_option_word;
 use super::{choose, given};
-use crate::spec::device::{Devices, Input, InputBus};
+use crate::spec::device::{Devices, Input, InputBus, PanicDevice, Watchdog, WatchdogAction};
 use crate::vmi::findings::Findings;
 use crate::vmi::mirror;
 use crate::vmi::path::Path;
@@ -29,7 +29,8 @@ pub(super) fn devices(written: &mirror::Devices, out: &mut Findings) -> Devices 
         serial_console: written.autoattach_serial_console.unwrap_or(true),
         balloon: written.autoattach_mem_balloon.unwrap_or(true),
         rng: written.rng.is_some(),
-        panic: panic(written, out),
+        panics: panics(written, out),
+        watchdog: watchdog(written, out),
         inputs: inputs(written, out),
         virtio_transitional: written.use_virtio_transitional.unwrap_or(false),
         disable_hotplug: written.disable_hotplug.unwrap_or(false),
@@ -57,22 +58,61 @@ fn video(written: &mirror::Devices, graphics: bool, out: &mut Findings) -> Optio
     .map(str::to_owned)
 }
 
-fn panic(written: &mirror::Devices, out: &mut Findings) -> bool {
+const PANICS: [(&str, PanicDevice); 3] = [
+    ("isa", PanicDevice::Isa),
+    ("pvpanic", PanicDevice::Pvpanic),
+    ("hyperv", PanicDevice::Hyperv),
+];
+
+fn panics(written: &mirror::Devices, out: &mut Findings) -> Vec<PanicDevice> {
     let list = Path::of("spec.domain.devices.panicDevices");
+    let mut panics = Vec::new();
     for (index, device) in written.panic_devices.iter().enumerate() {
         let at = list.index(index);
-        if index > 0 {
-            out.refuse(&at, "there is one already", "one tells enough: remove this");
+        let what = "a panic device that this version has";
+        let Some(model) = choose(&device.model, &at.key("model"), what, &PANICS, out) else {
+            if given(&device.model).is_none() {
+                out.refuse(
+                    &at.key("model"),
+                    "it is missing",
+                    "say `isa`, `pvpanic` or `hyperv`",
+                );
+            }
+            continue;
+        };
+        if panics.contains(&model) {
+            out.refuse(&at, "there is one of its model already", "remove this");
         }
-        choose(
-            &device.model,
-            &at.key("model"),
-            "a panic device that this version has",
-            &[("isa", ())],
-            out,
-        );
+        panics.push(model);
     }
-    !written.panic_devices.is_empty()
+    panics
+}
+
+/// KubeVirt's default (facts 4.0).
+const DEFAULT_ACTION: WatchdogAction = WatchdogAction::Reset;
+
+fn watchdog(written: &mirror::Devices, out: &mut Findings) -> Option<Watchdog> {
+    let watchdog = written.watchdog.as_ref()?;
+    let at = Path::of("spec.domain.devices.watchdog");
+    let name = given(&watchdog.name).unwrap_or_default();
+    input_name(name, true, &at.key("name"), out);
+    let model = at.key("i6300esb");
+    let Some(i6300esb) = &watchdog.i6300esb else {
+        out.refuse(&model, "it is missing", "say `i6300esb: {action: reset}`");
+        return None;
+    };
+    let actions = [
+        WatchdogAction::Poweroff,
+        WatchdogAction::Reset,
+        WatchdogAction::Shutdown,
+    ]
+    .map(|action| (action.name(), action));
+    let what = "what a watchdog does";
+    let action = choose(&i6300esb.action, &model.key("action"), what, &actions, out);
+    Some(Watchdog {
+        name: name.to_owned(),
+        action: action.unwrap_or(DEFAULT_ACTION),
+    })
 }
 
 fn inputs(written: &mirror::Devices, out: &mut Findings) -> Vec<Input> {

@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -20,13 +20,35 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two tries where the process is out of files.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// Where scrapers come.
+#[derive(Debug)]
+pub enum Listener {
+    /// Always.
+    Unix(UnixListener),
+    /// Where it is asked for.
+    Tcp(TcpListener),
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+impl Listener {
+    /// The next one. Cancel-safe.
+    async fn accept(&self) -> io::Result<Box<dyn Stream>> {
+        Ok(match self {
+            Self::Unix(listener) => Box::new(listener.accept().await?.0),
+            Self::Tcp(listener) => Box::new(listener.accept().await?.0),
+        })
+    }
+}
+
 /// Serves until the session ends.
-pub async fn serve(listener: UnixListener, source: Source) {
+pub async fn serve(listener: Listener, source: Source) {
     let mut scrapers = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept(), if scrapers.len() < SCRAPERS => match accepted {
-                Ok((stream, _)) => {
+                Ok(stream) => {
                     let source = source.clone();
                     scrapers.spawn(timeout(PATIENCE, async move { answer(stream, &source).await }));
                 }
@@ -41,7 +63,7 @@ pub async fn serve(listener: UnixListener, source: Source) {
     }
 }
 
-async fn answer(mut stream: UnixStream, source: &Source) -> io::Result<()> {
+async fn answer(mut stream: Box<dyn Stream>, source: &Source) -> io::Result<()> {
     let mut head = Vec::new();
     let mut chunk = [0; 1024];
     while !head.windows(4).any(|end| end == b"\r\n\r\n") {

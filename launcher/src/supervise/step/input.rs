@@ -40,10 +40,9 @@ pub enum Input {
         stops: bool,
     },
     /// QMP `WATCHDOG`.
-    Watchdog {
-        /// QEMU is about to pause because of it.
-        stops: bool,
-    },
+    Watchdog(Bark),
+    /// A memory dump, during which QEMU stops the vCPUs.
+    Dump(Dump),
     /// A device of the host is on its way out of the guest.
     Device {
         /// QEMU's id for it.
@@ -71,6 +70,31 @@ pub enum Input {
         /// PID 1 itself had ended it.
         overdue: bool,
     },
+}
+
+/// QEMU's `WatchdogAction`, as far as it decides anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bark {
+    /// QEMU is about to pause because of it.
+    Pause,
+    /// QEMU exits at once, with code 0.
+    Poweroff,
+    /// The machine is about to be reset.
+    Reset,
+    /// The power button is pressed.
+    Shutdown,
+    /// Nothing happens but that it is told.
+    Other,
+}
+
+/// Where a memory dump is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dump {
+    /// QEMU is about to be told.
+    Begins,
+    /// It is over, well or not.
+    Ended,
 }
 
 /// QEMU's `ShutdownCause`, as far as it decides anything.

@@ -25,7 +25,7 @@ mod state;
 
 use std::time::Duration;
 
-pub use input::{Action, Alarm, Input, ShutdownCause};
+pub use input::{Action, Alarm, Bark, Dump, Input, ShutdownCause};
 pub use state::{Frozen, IoError, Leaving, Pause, Phase, Run, State};
 
 use super::outcome::Outcome;
@@ -69,6 +69,7 @@ pub fn step(terms: &Terms, mut state: State, input: Input) -> (State, Vec<Action
             }
             Input::GuestShutdown(cause) => quit(&mut state, ended_by(cause)),
             Input::GuestPanicked => quit(&mut state, Outcome::Panicked),
+            Input::Watchdog(Bark::Poweroff) => quit(&mut state, Outcome::WatchdogFired),
             Input::Ask(operation) => operation::ask(terms, &mut state, operation),
             input => match phase {
                 Phase::Starting => starting(&mut state, &input),
@@ -101,8 +102,17 @@ fn observe(state: &mut State, input: &Input) -> Vec<Action> {
                 state.stopping_for = Some(Pause::IoError);
             }
         }
+        Input::Dump(Dump::Begins) => state.stopping_for = Some(Pause::Dump),
+        Input::Dump(Dump::Ended) => {
+            state.stopping_for.take_if(|why| *why == Pause::Dump);
+        }
+        Input::Watchdog(bark) => {
+            state.watchdog = Some(*bark);
+            if *bark == Bark::Pause {
+                state.stopping_for = Some(Pause::Watchdog);
+            }
+        }
         Input::Device { id, leaving } => state.leave(id, *leaving),
-        Input::Watchdog { stops: true } => state.stopping_for = Some(Pause::Watchdog),
         Input::GuestShutdown(_) => state.run = Run::Paused(Pause::ShuttingDown),
         Input::Failed(Action::Pause) => state.stopping_for = None,
         Input::GuestReset if state.frozen != Frozen::No => {

@@ -43,6 +43,8 @@ pub enum RunStatus {
     IoError,
     /// `watchdog`.
     Watchdog,
+    /// `save-vm`: its memory is being dumped.
+    Dump,
     /// `internal-error`.
     InternalError,
     /// `shutdown`: the guest is gone.
@@ -131,6 +133,7 @@ fn run(state: &State, status: RunStatus) -> Run {
         RunStatus::Paused => before.unwrap_or(Pause::Unknown),
         RunStatus::IoError => Pause::IoError,
         RunStatus::Watchdog => Pause::Watchdog,
+        RunStatus::Dump => Pause::Dump,
         RunStatus::InternalError => Pause::Crashed,
         RunStatus::Shutdown | RunStatus::Panicked => Pause::ShuttingDown,
     })

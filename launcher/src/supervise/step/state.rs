@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Bark;
 use crate::supervise::outcome::Outcome;
 
 /// More disks than a VM has.
@@ -26,6 +27,9 @@ pub struct State {
     pub failed: Vec<IoError>,
     /// What the next `STOP` will have been for.
     pub stopping_for: Option<Pause>,
+    /// What the watchdog did last.
+    #[serde(default)]
+    pub watchdog: Option<Bark>,
     /// Devices of the host that the guest is to let go or has no more, by QEMU's id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub leaving: BTreeMap<String, Leaving>,
@@ -129,6 +133,7 @@ impl State {
             agent: false,
             failed: Vec::new(),
             stopping_for: None,
+            watchdog: None,
             leaving: BTreeMap::new(),
         }
     }

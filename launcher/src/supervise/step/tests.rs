@@ -1,10 +1,9 @@
-//! Tables for what each input means, and random lives against the invariants.
+//! Tables for what each input means; random lives are `model`'s.
 
-use proptest::prelude::*;
+mod model;
 
 use super::operation::{Admission, Operation, Why, admit};
 use super::resume::{Left, RunStatus, Seen, resume};
-use super::state::MOST_FAILED;
 use super::*;
 use crate::monitor::protocol::ExitStatus;
 
@@ -62,6 +61,14 @@ fn the_reason_is_the_first_that_decided() {
     let table: &[(&[Input], Outcome)] = &[
         (&[RUN, off.clone(), host.clone(), GONE], Outcome::PoweredOff),
         (&[RUN, Terminate, off.clone(), GONE], Outcome::PoweredOff),
+        (
+            &[RUN, Watchdog(Bark::Poweroff), GONE],
+            Outcome::WatchdogFired,
+        ),
+        (
+            &[RUN, Watchdog(Bark::Reset), GuestReset, off.clone(), GONE],
+            Outcome::PoweredOff,
+        ),
         (
             &[RUN, GuestShutdown(ShutdownCause::GuestReset), GONE],
             Outcome::Reset,
@@ -201,7 +208,7 @@ fn an_io_error_pauses_with_its_disk_until_somebody_decides() {
 #[test]
 fn a_pause_says_why() {
     let user = [RUN, Input::Ask(Operation::Pause), Input::Paused];
-    let dog = [RUN, Input::Watchdog { stops: true }, Input::Paused];
+    let dog = [RUN, Input::Watchdog(Bark::Pause), Input::Paused];
     let table: &[(&[Input], Pause)] = &[
         (&user, Pause::User),
         (&dog, Pause::Watchdog),
@@ -404,167 +411,26 @@ fn a_follower_knows_why_the_guest_is_paused() {
     assert_eq!(state.run, Run::Paused(Pause::IoError));
 }
 
-fn operation() -> impl Strategy<Value = Operation> {
-    use Operation::*;
-    prop_oneof![
-        Just(Pause),
-        Just(Unpause),
-        Just(Shutdown),
-        Just(SoftReboot),
-        Just(Reset),
-        Just(Kill),
-        Just(Thaw),
-        (0..20u64).prop_map(|seconds| Freeze {
-            thaw_after: Duration::from_secs(seconds)
-        }),
-    ]
-}
-
-fn command() -> impl Strategy<Value = Action> {
-    use Action::*;
-    prop_oneof![
-        Just(PressPowerButton),
-        Just(AskAgentToPowerOff),
-        Just(AskAgentToReboot),
-        Just(Pause),
-        Just(Resume),
-        Just(Reset),
-        Just(Freeze),
-        Just(Thaw),
-        Just(Quit),
-    ]
-}
-
-fn status() -> impl Strategy<Value = ExitStatus> {
-    prop_oneof![Just(ExitStatus::Code(0)), Just(ExitStatus::Signal(9))]
-}
-
-fn input() -> impl Strategy<Value = Input> {
-    use ShutdownCause::{Guest, GuestPanic, GuestReset, Host};
-    let alarm = prop_oneof![
-        Just(Alarm::PressAgain),
-        Just(Alarm::GraceOver),
-        Just(Alarm::QuitOverdue),
-        Just(Alarm::RebootOver),
-        Just(Alarm::Thaw),
+#[test]
+fn a_dump_stops_the_guest_and_nothing_else_is_taken_for_it() {
+    let dump = |inputs: &[Input]| live(&TERMS, inputs).0.run;
+    let begins = Input::Dump(Dump::Begins);
+    let ended = Input::Dump(Dump::Ended);
+    assert_eq!(
+        dump(&[RUN, begins.clone(), Input::Paused]),
+        Run::Paused(Pause::Dump)
+    );
+    let over = [
+        RUN,
+        begins.clone(),
+        Input::Paused,
+        Input::Resumed,
+        ended.clone(),
     ];
-    let guest = prop_oneof![
-        prop_oneof![Just(Guest), Just(GuestReset), Just(GuestPanic), Just(Host)]
-            .prop_map(Input::GuestShutdown),
-        Just(Input::GuestPanicked),
-        Just(Input::GuestReset),
-        any::<bool>().prop_map(|stops| Input::Watchdog { stops }),
-        any::<bool>().prop_map(|connected| Input::Agent { connected }),
-        any::<bool>().prop_map(|stops| Input::DiskFailed {
-            error: full("data"),
-            stops
-        }),
-        any::<bool>().prop_map(|gone| Input::Device {
-            id: "ua-sriov-fast".to_owned(),
-            leaving: if gone {
-                Leaving::Gone
-            } else {
-                Leaving::WantedBack
-            },
-        }),
-    ];
-    prop_oneof![
-        any::<bool>().prop_map(|paused| Input::Started { paused }),
-        Just(Input::StartFailed),
-        guest,
-        command().prop_map(Input::Failed),
-        command().prop_map(Input::Did),
-        Just(Input::Paused),
-        Just(Input::Resumed),
-        Just(Input::Terminate),
-        operation().prop_map(Input::Ask),
-        alarm.prop_map(Input::Alarm),
-        Just(Input::MonitorLost),
-        (status(), any::<bool>())
-            .prop_map(|(status, overdue)| Input::QemuExited { status, overdue }),
-    ]
-}
-
-fn is_quitting(state: &State) -> bool {
-    matches!(state.phase, Phase::Quitting { .. } | Phase::Ended(_))
-}
-
-fn bounds_the_end(actions: &[Action]) -> bool {
-    actions
-        .iter()
-        .any(|action| matches!(action, Action::Kill | Action::Set(Alarm::QuitOverdue, _)))
-}
-
-proptest! {
-    #[test]
-    fn any_life_keeps_the_rules(inputs in proptest::collection::vec(input(), 0..60)) {
-        let mut state = State::new();
-        let mut exited = false;
-        for input in inputs {
-            let gone = matches!(input, Input::QemuExited { .. });
-            let before = state.clone();
-            let refused = match &input {
-                Input::Ask(operation) => admit(&TERMS, &state, *operation) != Admission::Go,
-                _ => false,
-            };
-            let (next, actions) = step(&TERMS, state, input);
-            if exited {
-                prop_assert_eq!(&next, &before, "an end is final");
-                prop_assert!(actions.is_empty(), "nothing is done to a QEMU that is gone: {:?}", actions);
-            }
-            if refused {
-                prop_assert_eq!(&next, &before, "a refusal changes nothing");
-                prop_assert!(actions.is_empty(), "a refusal does nothing: {:?}", actions);
-            }
-            exited |= gone;
-            prop_assert_eq!(matches!(next.phase, Phase::Ended(_)), exited, "only QEMU's exit ends a life");
-            prop_assert!(!is_quitting(&before) || is_quitting(&next), "{:?} went back to {:?}", before, next);
-            if is_quitting(&next) && !is_quitting(&before) && !exited {
-                prop_assert!(bounds_the_end(&actions), "nothing bounds the wait for QEMU: {:?}", actions);
-            }
-            if next.phase == Phase::Stopping && before.phase != Phase::Stopping {
-                let bounded = actions.contains(&Action::Set(Alarm::GraceOver, TERMS.grace));
-                prop_assert!(bounded, "nothing bounds the guest's time: {:?}", actions);
-            }
-            prop_assert!(next.failed.len() <= MOST_FAILED);
-            state = next;
-        }
-    }
-
-    /// Whatever a supervisor left, and whatever is true: the follower stands where the invariants hold.
-    #[test]
-    fn any_follower_keeps_the_rules(
-        inputs in proptest::collection::vec(input(), 0..30),
-        known: bool,
-        settled: bool,
-        which in 0..9usize,
-    ) {
-        use RunStatus::*;
-        let all = [Prelaunch, Running, Paused, IoError, Watchdog, InternalError, Shutdown, Panicked];
-        let seen = all.get(which).map_or(
-            Seen::Exited { status: ExitStatus::Code(0), overdue: false },
-            |status| runs(*status),
-        );
-        let (before, _) = live(&TERMS, &inputs);
-        let left = Left {
-            state: known.then(|| before.clone()),
-            alarms: [(Alarm::GraceOver, Duration::from_secs(1))].into(),
-            settled,
-        };
-        let was_ended = known && matches!(before.phase, Phase::Ended(_));
-        let was_quitting = known && is_quitting(&before);
-        let (state, actions) = resume(&TERMS, left, seen.clone());
-        let gone = matches!(seen, Seen::Exited { .. });
-        prop_assert_eq!(matches!(state.phase, Phase::Ended(_)), gone || was_ended);
-        prop_assert!(!was_quitting || is_quitting(&state), "an end that was decided is taken back");
-        if let Phase::Quitting { .. } = state.phase {
-            prop_assert!(bounds_the_end(&actions), "nothing bounds the wait for QEMU: {:?}", actions);
-        }
-        if state.phase == Phase::Starting {
-            prop_assert!(settled, "a start is finished that takes privileges");
-        }
-        if state.phase == Phase::Running {
-            prop_assert!(!actions.contains(&Action::Quit) && !actions.contains(&Action::Kill));
-        }
-    }
+    assert_eq!(dump(&over), Run::Running);
+    // One that failed before it stopped anything.
+    let failed = [RUN, begins, ended, Input::Paused];
+    assert_eq!(dump(&failed), Run::Paused(Pause::Unknown));
+    let (state, _) = resume(&TERMS, Left::default(), runs(RunStatus::Dump));
+    assert_eq!(state.run, Run::Paused(Pause::Dump));
 }

@@ -24,6 +24,7 @@ pub(super) const GROUPS: &[Group] = &[
             "video",
             "rng",
             "panicDevices",
+            "watchdog",
             "useVirtioTransitional",
             "disableHotplug",
             "blockMultiQueue",
@@ -40,11 +41,6 @@ pub(super) const GROUPS: &[Group] = &[
                 "filesystems",
                 "virtiofs is not supported by this version",
                 "put the files on a disk",
-            ),
-            present(
-                "watchdog",
-                "a watchdog is not supported by this version",
-                "remove it",
             ),
             enabled(
                 "tpm",
@@ -148,6 +144,19 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         honoured: &["model"],
         ..Group::at("spec.domain.devices.panicDevices[]")
+    },
+    Group {
+        honoured: &["name", "i6300esb"],
+        refused: &[present(
+            "diag288",
+            "it is a watchdog of another architecture (s390x)",
+            "use `i6300esb`",
+        )],
+        ..Group::at("spec.domain.devices.watchdog")
+    },
+    Group {
+        honoured: &["action"],
+        ..Group::at("spec.domain.devices.watchdog.i6300esb")
     },
     Group::at("spec.domain.devices.rng"),
 ];

@@ -9,6 +9,7 @@ mirror! {
         pub host_devices: Vec<PluginDevice>,
         pub video: Option<Video>,
         pub panic_devices: Vec<PanicDevice>,
+        pub watchdog: Option<Watchdog>,
         pub rng: Option<Rng>,
         pub use_virtio_transitional: Option<bool>,
         pub disable_hotplug: Option<bool>,
@@ -58,6 +59,16 @@ mirror! {
         pub bus: Option<String>,
         #[serde(rename = "type")]
         pub kind: Option<String>,
+    }
+
+    pub struct Watchdog {
+        pub name: Option<String>,
+        #[serde(rename = "i6300esb")]
+        pub i6300esb: Option<I6300Esb>,
+    }
+
+    pub struct I6300Esb {
+        pub action: Option<String>,
     }
 
     pub struct PanicDevice {

@@ -1,0 +1,32 @@
+//! A small file that is replaced whole: whoever reads it sees one content or the other.
+//!
+//! It lies in a directory that another user may write to as well (QEMU's), so that nothing there is followed or trusted.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, renameat};
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+/// Replaces the file `name` of `directory`, for its owner alone. Not synced: it must outlive this process, not the machine.
+pub fn replace(directory: impl AsFd, name: &str, content: &[u8]) -> io::Result<()> {
+    let directory = directory.as_fd();
+    let fresh = format!("{name}.new");
+    // One that a killed writer left, which may be a link by now.
+    match unlinkat(directory, fresh.as_str(), UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    let file = openat(
+        directory,
+        fresh.as_str(),
+        flags,
+        Mode::S_IRUSR | Mode::S_IWUSR,
+    )?;
+    File::from(file).write_all(content)?;
+    Ok(renameat(directory, fresh.as_str(), directory, name)?)
+}
