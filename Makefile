@@ -1,7 +1,7 @@
 # `make run` and `make test` do all the set-up by themselves, each safe to repeat.
 
 .DEFAULT_GOAL := help
-.PHONY: check help setup guest node run test test-node node-shell bench bench-node fuzz
+.PHONY: check help setup guest node run test test-node node-shell dist bench bench-node fuzz
 
 CARGO_TARGET_DIR ?= target
 RELEASE := $(CARGO_TARGET_DIR)/release
@@ -38,9 +38,17 @@ check: # All of `test` but its set-up
 	@rm -f target/not-run
 	@cargo nextest run --workspace --locked $(if $(CI),--profile ci); code=$$?; \
 	if [ -s target/not-run ]; then echo "NOT RUN, $$(wc -l <target/not-run):"; cat target/not-run; fi; exit $$code
+	@tests/fuzz/run 2
 
-bench: guest ## Measure launch, stop, memory and control beside a bare QEMU, into target/bench
-	cargo build --profile dist --locked --bins -p launcher -p tests
+# Static, at fixed addresses: nothing to relocate or to look up at either exec (docs/performance.md says what that is worth).
+STATIC := -C target-feature=+crt-static -C relocation-model=static
+
+dist: setup ## Build the program that ships, into target/dist
+	cargo rustc --profile dist --locked -p launcher --bin virt-launcher -- $(STATIC)
+
+bench: guest dist ## Measure launch, stop, memory and control beside a bare QEMU and libvirt, into target/bench
+	@tests/setup/install bench
+	cargo build --profile dist --locked -p tests --bin bench
 	$(DIST)/bench $(BENCH)
 
 test-node: node ## The emulated node's cases alone; CASE=WORD: those whose names contain it
@@ -57,7 +65,5 @@ bench-node: node ## Compare a VM's networks, regular, faster and really fast, in
 
 FUZZ_SECONDS ?= 10
 
-fuzz: ## Fuzz everything that reads what a guest sends, FUZZ_SECONDS each
-	@for target in tests/fuzz/targets/*.rs; do \
-		tests/fuzz/run $$(basename $$target .rs) $(FUZZ_SECONDS) || exit 1; \
-	done
+fuzz: ## Fuzz everything that reads what others send, FUZZ_SECONDS each
+	@tests/fuzz/run $(FUZZ_SECONDS) $(TARGET)

@@ -170,7 +170,7 @@ fn unescape(name: &str) -> String {
 }
 
 /// Adds what the text of `/proc/PID/maps` tells.
-fn identify(mappings: &mut [Mapping], maps: &str) {
+pub fn identify(mappings: &mut [Mapping], maps: &str) {
     let by_start = spans(maps);
     for mapping in mappings {
         if let Some(span) = by_start.get(&mapping.start) {

@@ -133,6 +133,8 @@ impl FromStr for CpuSet {
         if list.is_empty() {
             return Ok(Self(set));
         }
+        // What a set can hold: more comes only of ranges that lie over each other, and costs time for nothing.
+        let mut left = u64::from(HIGHEST_ID) + 1;
         for part in list.split(',') {
             match part.split_once('-') {
                 None => {
@@ -147,6 +149,9 @@ impl FromStr for CpuSet {
                     if first > last {
                         return Err(bad("a range ends before it starts"));
                     }
+                    left = left
+                        .checked_sub(u64::from(last - first) + 1)
+                        .ok_or_else(|| bad("its ranges lie over each other too often"))?;
                     let (used, group) = match stride.map(|stride| stride.split_once('/')) {
                         None => (1, 1),
                         Some(Some((used, group))) => (id(used)?, id(group)?),
@@ -203,6 +208,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn ranges_over_each_other_cost_no_time() {
+        let range = format!("1-{}", HIGHEST_ID / 2 + 1);
+        let error = format!("0-3,0-3,{range},{range}")
+            .parse::<CpuSet>()
+            .unwrap_err();
+        assert!(error.reason.contains("over each other"), "{error}");
+        assert_eq!(ids("0-3,2-5"), [0, 1, 2, 3, 4, 5]);
+    }
 
     fn ids(text: &str) -> Vec<u32> {
         text.parse::<CpuSet>().unwrap().iter().collect()

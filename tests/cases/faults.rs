@@ -1,5 +1,14 @@
 //! Operations on a running VM, and faults injected into it: what the operator sees, and that the guest is kept.
 
+#[path = "faults/floods.rs"]
+mod floods;
+#[path = "faults/images.rs"]
+mod images;
+#[path = "faults/machine.rs"]
+mod machine;
+#[path = "faults/pod.rs"]
+mod pod;
+
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::Command;

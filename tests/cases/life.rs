@@ -15,13 +15,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
+use tests::dhcp_client::{Client, mac};
 use tests::pod::Pod;
 use tests::run::{BOOT, Launch, Run, SOON, ask, vmi};
 use tests::world::World;
 use tests::{ctl, pod};
 
 use aloud::Aloud;
-use gaps::{Client, Gaps};
+use gaps::Gaps;
 use moments::{Boundaries, Dice, directory, kills};
 
 /// How far past a boundary a kill may fall.
@@ -216,12 +217,4 @@ fn an_end_under_way_is_finished_by_whoever_comes_next() -> Result<()> {
         world.is_clean(SOON)?;
     }
     Ok(())
-}
-
-fn mac(text: &str) -> Result<[u8; 6]> {
-    let bytes: Result<Vec<u8>, _> = text
-        .split(':')
-        .map(|two| u8::from_str_radix(two, 16))
-        .collect();
-    bytes?.try_into().ok().context("six bytes")
 }

@@ -4,10 +4,10 @@ use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use camino::{Utf8Path, Utf8PathBuf};
 use hugepages::PageSize;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use tests::cgroup::Group;
 use tests::pod::{self, Pod};
 use tests::pools::{self, Held};
 use tests::run::{Launch, Run, SOON, paused_vmi};
@@ -178,52 +178,19 @@ fn verify_tells_what_was_moved_since() -> Result<()> {
     world.is_clean(SOON)
 }
 
-/// A v1 cpuset of the test's own; a world shows the machine's cgroups no more, so it is mounted where the run finds it.
-struct Cpuset {
-    path: Utf8PathBuf,
-}
-
-impl Cpuset {
-    fn make(cpus: &str) -> Result<Self> {
-        let mount = Utf8Path::new("/sys/fs/cgroup");
-        tests::namespace::run("mount", &["-t", "tmpfs", "none", mount.as_str()])?;
-        let top = mount.join("cpuset");
-        fs::create_dir(&top)?;
-        tests::namespace::run(
-            "mount",
-            &["-t", "cgroup", "-o", "cpuset", "none", top.as_str()],
-        )
-        .context("this test needs a v1 cpuset hierarchy")?;
-        let path = top.join(format!("virt-launcher-placed-{}", std::process::id()));
-        fs::create_dir(&path)?;
-        let made = Self { path };
-        made.set("cpuset.mems", "0")?;
-        made.set("cpuset.cpus", cpus)?;
-        Ok(made)
-    }
-
-    fn set(&self, file: &str, value: &str) -> Result<()> {
-        fs::write(self.path.join(file), value).with_context(|| format!("`{value}` in `{file}`"))
-    }
-
-    /// A run in it.
-    fn launch(&self) -> Launch {
-        let script = format!("echo $$ > {}/cgroup.procs; exec \"$@\"", self.path);
-        Launch::through("sh", &["-c", &script, "sh"])
-    }
-}
-
-impl Drop for Cpuset {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.path);
-    }
+/// Memory of node 0 and these CPUs.
+fn cpuset(cpus: &str) -> Result<Group> {
+    let group = Group::make("cpuset")?;
+    group.set("cpuset.mems", "0")?;
+    group.set("cpuset.cpus", cpus)?;
+    Ok(group)
 }
 
 #[test]
 fn a_cpuset_that_shrinks_under_a_running_guest_is_noticed_and_followed() -> Result<()> {
     two_cpus();
     let world = World::enter()?;
-    let cpuset = Cpuset::make("0-1")?;
+    let cpuset = cpuset("0-1")?;
     let (mut run, pod) = paused(cpuset.launch().vmi(&dedicated()).start()?)?;
     let placement = plan(&world)?["placement"].take();
     let vcpu = placement["vcpus"][0]["cpus"].as_str().context("a CPU")?;
@@ -246,7 +213,7 @@ fn a_cpuset_that_shrinks_under_a_running_guest_is_noticed_and_followed() -> Resu
 #[test]
 fn a_cpuset_of_one_cpu_has_none_for_an_isolated_emulator() -> Result<()> {
     let _world = World::enter()?;
-    let cpuset = Cpuset::make("0")?;
+    let cpuset = cpuset("0")?;
     let (code, said) = cpuset.launch().vmi(&dedicated()).finish()?;
     ensure!(code == Some(3), "{code:?}: {said}");
     ensure!(said.contains("spec.domain.cpu"), "{said}");

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+#[path = "tidy/faults.rs"]
+mod faults;
 #[path = "tidy/licences.rs"]
 mod licences;
 #[path = "tidy/links.rs"]
@@ -255,6 +257,27 @@ fn pages_are_there_and_their_links_lead_somewhere() {
         assert!(project.exists(page), "no `{page}`");
     }
     holds(links::links(&project));
+}
+
+#[test]
+fn each_fault_names_the_test_that_injects_it() {
+    holds(faults::rows(&Project::read(), 45));
+    let bad = Project::of(&[
+        (
+            "ARCHITECTURE.md",
+            "| x |\n## Faults\n\n| Fault | Seen | Test |\n|---|---|---|\n| a | `x` | `a.rs here`, `gone` |\n| b | c | none |\n| n | o | `node/b.rs a-case` |\n## Next\n| y |\n",
+        ),
+        ("tests/cases/a.rs", "fn here() {}"),
+        ("tests/cases/node/b.rs", "name: \"a-case\","),
+    ]);
+    breaks(
+        &faults::rows(&bad, 4),
+        &[
+            "ARCHITECTURE.md:6: no test `gone` in `tests/cases/a.rs`",
+            "ARCHITECTURE.md:7: no test is named",
+            "ARCHITECTURE.md: 3 faults, 4 at least",
+        ],
+    );
 }
 
 #[test]

@@ -4,8 +4,10 @@
 //! A test that lacks a need fails and names it; none is skipped.
 
 pub mod binary;
+pub mod cgroup;
 pub mod counting;
 pub mod ctl;
+pub mod dhcp_client;
 pub mod guest;
 pub mod hosts;
 pub mod namespace;

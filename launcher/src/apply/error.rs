@@ -51,6 +51,16 @@ pub enum LaunchError {
     /// QEMU ran and its monitor did not answer.
     #[error("QEMU's monitor does not answer")]
     Monitor(#[source] qmp::ConnectError),
+    /// A QEMU of another time.
+    #[error(
+        "QEMU {version} is older than {least}, the oldest that this program knows; install a newer one, or name it by `--qemu PATH`"
+    )]
+    TooOld {
+        /// What it said in its greeting.
+        version: qmp::Version,
+        /// Major version.
+        least: u64,
+    },
     /// A command failed.
     #[error("QEMU refuses `{command}`")]
     Command {
@@ -87,9 +97,10 @@ impl LaunchError {
             Self::Files(_) | Self::Network(_) | Self::NotAsPlanned(_) | Self::Serve(_) => {
                 ExitCode::HostUnfit
             }
-            Self::NotSpawned { .. } | Self::Monitor(_) | Self::Command { .. } => {
-                ExitCode::QemuFailed
-            }
+            Self::NotSpawned { .. }
+            | Self::Monitor(_)
+            | Self::TooOld { .. }
+            | Self::Command { .. } => ExitCode::QemuFailed,
             Self::Pid1(_)
             | Self::Privileges(_)
             | Self::State(_)

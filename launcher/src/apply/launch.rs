@@ -29,6 +29,8 @@ use crate::supervise::kept;
 
 /// QEMU greets within 50 ms, after the last page that it fills; a machine that swaps takes longer.
 const GREETING: Duration = Duration::from_secs(60);
+/// What every test runs on. Of an older one nobody knows whether it does what its arguments say.
+const OLDEST_QEMU: u64 = 10;
 
 /// What a successful launch leaves to the supervisor.
 #[derive(Debug)]
@@ -198,6 +200,12 @@ impl Launch<'_> {
             None => watched("qemu", self.connect(GREETING)).await,
             Some(fill) => self.filled(fill).await,
         }?;
+        if session.version().major < OLDEST_QEMU {
+            return Err(LaunchError::TooOld {
+                version: session.version().clone(),
+                least: OLDEST_QEMU,
+            });
+        }
         let events = session
             .critical_events()
             .unwrap_or_else(|| session.events());

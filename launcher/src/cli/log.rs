@@ -1,5 +1,7 @@
 //! Steps and events on stderr: one line each for people, JSON for pods.
 
+mod unread;
+
 use std::fmt;
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +29,7 @@ pub fn start(format: LogFormat) {
         .with_env_filter(filter)
         // Nobody may read stderr any more: that is no reason to end a VM.
         .log_internal_errors(false)
-        .with_writer(std::io::stderr);
+        .with_writer(unread::Unread);
     // A second start in one process changes nothing.
     let _already = match format {
         LogFormat::Json => builder

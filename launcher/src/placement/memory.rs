@@ -79,6 +79,12 @@ impl Wanted {
         }
     }
 
+    /// Whether ordinary pages fall on `node`: nobody takes them ahead, so that each is where the vCPU runs that touches it
+    /// first, where `mbind` does not decide.
+    fn is_touched_on(&self, facts: &HostFacts, node: NodeId) -> bool {
+        facts.mbind || facts.mems.len() == 1 || self.cpus.iter().all(|cpus| *cpus == node)
+    }
+
     /// What is said where CPUs and memory are apart.
     fn remote(&self, rows: &[MemoryPlacement], pinned: bool) -> Option<String> {
         let on: Vec<NodeId> = rows
@@ -205,6 +211,11 @@ fn ordinary(spec: &Spec, facts: &HostFacts, wanted: &Wanted) -> Result<Layout, M
     }
     let kept = if !facts.mems.contains(node.0) || !can_bind(facts, node) {
         Some(out_of_reach(facts, node))
+    } else if !wanted.is_touched_on(facts, node) {
+        Some(format!(
+            "`mbind` is forbidden here, and not every vCPU is on node {}: memory is where they touch it first",
+            node.0
+        ))
     } else if total < spec.memory.guest {
         Some(format!(
             "node {} has `{total}` in all: memory is where the kernel finds it",

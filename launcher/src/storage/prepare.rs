@@ -174,7 +174,8 @@ fn overlay(
     made: &mut Vec<Made>,
 ) -> Result<Outcome, StorageError> {
     let size = virtual_size(backing, format)?;
-    let image = layout(path, size, Some((backing, format)))?;
+    // The image below decides whether it can be.
+    let image = layout(backing, size, Some((backing, format)))?;
     let (dir, name) = split(path, made)?;
     made.push(dir.replace(name, |file| write_sparse(file, &image))?);
     Ok(Outcome::Made)

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use numa::HostRoot;
 use tokio::sync::{mpsc, oneshot};
 
 use told::now_ms;
@@ -22,6 +23,7 @@ use super::channel::{Found, Pid1};
 use super::commands::{Commands, Report};
 use super::host_devices;
 use super::journal::Journal;
+use super::memory_death::{Counts, MemoryDeath};
 use super::outcome::Outcome;
 use super::qemu::{Monitor, Word};
 use super::services::Services;
@@ -129,6 +131,8 @@ struct Driver<'a> {
     wishes: mpsc::Receiver<Wish>,
     /// Sessions are numbered from the supervisor's own number on, so that no two of one VM are alike.
     started: Instant,
+    /// What the kernel had counted by then.
+    memory: Counts,
 }
 
 impl<'a> Driver<'a> {
@@ -171,6 +175,7 @@ impl<'a> Driver<'a> {
             services,
             wishes,
             started: Instant::now(),
+            memory: Counts::read(&HostRoot::default()),
             hello,
         }
     }
@@ -253,6 +258,7 @@ impl<'a> Driver<'a> {
                 self.answer_launch(Err(reason));
             }
             Tell::Exited { status, overdue } => {
+                self.tell_memory_death(status);
                 self.exit = Some((status, overdue));
                 self.take(Input::QemuExited { status, overdue });
             }
@@ -269,6 +275,16 @@ impl<'a> Driver<'a> {
                 tracing::info!(event = "signal", signal = name, "signal: {name}");
                 self.terminate();
             }
+        }
+    }
+
+    /// QEMU's last words cannot tell it.
+    fn tell_memory_death(&self, status: ExitStatus) {
+        // A QEMU that we killed ended for no other reason.
+        let ours = matches!(self.state.phase, Phase::Quitting { .. });
+        let why = MemoryDeath::of(status, self.memory, &HostRoot::default());
+        if let (false, Some(why)) = (ours, why) {
+            tracing::error!(event = "memory-death", why = ?why, "{why}");
         }
     }
 

@@ -17,6 +17,7 @@ pub mod journal;
 pub mod kept;
 pub mod late_threads;
 pub mod logs;
+pub mod memory_death;
 pub mod metrics;
 pub mod outcome;
 pub mod qemu;

@@ -68,6 +68,7 @@ impl Monitor {
                 }
                 Self::Live { session, events } => match events.next().await {
                     Some(Delivery::Event(event)) => {
+                        tell_poison(&event);
                         if let Some(input) = input_of(&event) {
                             return Word::Input(input);
                         }
@@ -89,6 +90,20 @@ impl Monitor {
                 },
             }
         }
+    }
+}
+
+/// A page of the guest's memory that hardware has broken: QEMU hands the error on to a guest that can take it.
+fn tell_poison(event: &Event) {
+    if event.name == "MEMORY_FAILURE" {
+        let word = |name: &str| event.data[name].as_str().unwrap_or_default().to_owned();
+        let (whose, done) = (word("recipient"), word("action"));
+        tracing::error!(
+            event = "memory-poisoned",
+            recipient = whose,
+            action = done,
+            "a page of the {whose}'s memory is poisoned ({done}): the host's hardware has an error there; see its kernel log, and move VMs away"
+        );
     }
 }
 

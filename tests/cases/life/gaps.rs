@@ -1,14 +1,11 @@
 //! How long nobody answers between two supervisors: people on the control socket, the guest on port 67.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::net::UdpSocket;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use nix::sys::socket::{setsockopt, sockopt};
-use tests::namespace::{inside, run};
+use anyhow::{Result, ensure};
+use tests::dhcp_client::Client;
 
 const ANSWER: Duration = Duration::from_secs(30);
 
@@ -18,62 +15,6 @@ pub(crate) struct Gaps {
     control: Vec<Duration>,
     dhcp: Vec<Duration>,
     takeover: Vec<Duration>,
-}
-
-/// Another port of the guest's bridge, whose far end is ours.
-pub(crate) struct Client {
-    socket: UdpSocket,
-    mac: [u8; 6],
-    transaction: u32,
-}
-
-impl Client {
-    /// Plugs it in. It goes with the pod.
-    pub(crate) fn plug(pod: &File, mac: [u8; 6]) -> Result<Self> {
-        // This thread alone is in the test's namespace.
-        let ours = nix::unistd::gettid().to_string();
-        inside(pod, || {
-            let pair = [
-                "link", "add", "probe0", "type", "veth", "peer", "name", "probe1",
-            ];
-            run("ip", &[&pair[..], &["netns", &ours]].concat())?;
-            run("ip", &["link", "set", "probe0", "master", "k6t-eth0", "up"])
-        })?;
-        run("ip", &["address", "add", "10.0.2.77/24", "dev", "probe1"])?;
-        run("ip", &["link", "set", "probe1", "up"])?;
-        let socket = UdpSocket::bind(("0.0.0.0", 68))?;
-        setsockopt(&socket, sockopt::BindToDevice, &"probe1".into())?;
-        socket.set_broadcast(true)?;
-        socket.set_read_timeout(Some(ANSWER))?;
-        Ok(Self {
-            socket,
-            mac,
-            transaction: 0x7e57_0000,
-        })
-    }
-
-    /// A DHCPDISCOVER with the broadcast flag (RFC 2131, 2).
-    fn discover(&mut self) -> Result<()> {
-        self.transaction += 1;
-        let mut packet = vec![0; 300];
-        packet[..4].copy_from_slice(&[1, 1, 6, 0]);
-        packet[4..8].copy_from_slice(&self.transaction.to_be_bytes());
-        packet[10] = 0x80;
-        packet[28..34].copy_from_slice(&self.mac);
-        packet[236..244].copy_from_slice(&[99, 130, 83, 99, 53, 1, 1, 255]);
-        self.socket.send_to(&packet, ("255.255.255.255", 67))?;
-        Ok(())
-    }
-
-    fn offered(&self) -> Result<()> {
-        let mut packet = [0; 2048];
-        loop {
-            let length = self.socket.recv(&mut packet).context("no DHCP offer")?;
-            if length > 8 && packet[4..8] == self.transaction.to_be_bytes() {
-                return Ok(());
-            }
-        }
-    }
 }
 
 impl Gaps {
@@ -92,7 +33,7 @@ impl Gaps {
                 );
                 Ok(asked.elapsed())
             });
-            let dhcp = client.offered().map(|()| asked.elapsed());
+            let dhcp = client.offered(ANSWER).map(|()| asked.elapsed());
             (greeted.join().expect("it does not panic"), dhcp)
         });
         self.control.push(control?);

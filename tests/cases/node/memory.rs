@@ -36,6 +36,11 @@ pub(crate) const CASES: &[Case] = &[
         run: memory_nodes_change,
     },
     Case {
+        name: "guest-nodes-on-two-nodes",
+        shape: &DEFAULT,
+        run: guest_nodes,
+    },
+    Case {
         name: "realtime-vcpus",
         shape: &DEFAULT,
         run: realtime,
@@ -299,6 +304,45 @@ fn memory_nodes_change() -> Result<()> {
     )?;
     verified(&pod)?;
     ensure!(elsewhere(&pod)?.is_empty());
+    Ok(())
+}
+
+/// Each guest node's pages on the host node of its CPUs, filled by threads of both at once, which are then the emulator's.
+fn guest_nodes() -> Result<()> {
+    let mut vmi = vmi("prefer", true);
+    let cpu = &mut vmi["spec"]["domain"]["cpu"];
+    cpu["cores"] = 4.into();
+    cpu["numa"] = json!({"guestMappingPassthrough": {}});
+    for amounts in ["requests", "limits"] {
+        vmi["spec"]["domain"]["resources"][amounts]["cpu"] = "4".into();
+    }
+    let mut pod = Pod::new("cells")
+        .options(["--cpus", "2-6", "--mems", "0-1"])
+        .run(&vmi)?;
+    pod.started.wait_for(PAUSED, LONG)?;
+    let mut found: Vec<_> = kernel::huge_mappings(pod.qemu()?)?
+        .into_iter()
+        .map(|mapping| (mapping.policy, mapping.pages))
+        .collect();
+    found.sort();
+    let half = |node: u32| (format!("bind:{node}"), [(node, PAGES / 2)].into());
+    ensure!(found == [half(0), half(1)], "{found:?}");
+    let told = verified(&pod)?;
+    let threads = told["threads"].as_array().context("`threads`")?;
+    let of = |role: &str| -> Vec<&str> {
+        let those = threads.iter().filter(|thread| {
+            let is = thread["role"].as_str();
+            is.is_some_and(|is| is.starts_with(role))
+        });
+        those
+            .filter_map(|thread| thread["actual"].as_str())
+            .collect()
+    };
+    ensure!(of("vcpu") == ["2", "3", "4", "5"], "{told:#}");
+    ensure!(
+        of("fill") == ["6", "6"] && of("emulator").iter().all(|cpus| *cpus == "6"),
+        "{told:#}"
+    );
     Ok(())
 }
 

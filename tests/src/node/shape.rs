@@ -252,7 +252,8 @@ impl Shape {
         args.add("-append", self.kernel_arguments(places));
     }
 
-    /// `nokaslr`: a kernel that lies in node 0's only free GiB takes its 1Gi page away.
+    /// `nokaslr`: a kernel that lies in node 0's only free GiB takes its 1Gi page away. `no_timer_check`: on a busy machine
+    /// the emulated timer is late for it, which ends the boot.
     fn kernel_arguments(&self, places: &Places<'_>) -> String {
         let pages = |of: fn(&Cell) -> u16| {
             let cells = self.cells.iter().enumerate();
@@ -263,7 +264,7 @@ impl Shape {
         };
         let vfs = self.nics.iter().map(|nic| nic.vfs.to_string());
         let mut words = vec![
-            "console=ttyS0 panic=-1 nokaslr intel_iommu=on iommu=nopt default_hugepagesz=2M"
+            "console=ttyS0 panic=-1 nokaslr no_timer_check intel_iommu=on iommu=nopt default_hugepagesz=2M"
                 .to_owned(),
             format!(
                 "hugepagesz=1G hugepages={}",

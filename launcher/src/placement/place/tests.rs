@@ -263,3 +263,43 @@ fn without_mbind_the_pods_own_cpus_place_memory() {
     let only = place_near(&seed(), &facts, &[device(Some(1))]).unwrap();
     assert_eq!(only.memory[0].host_node, Some(1));
 }
+
+#[test]
+fn without_mbind_ordinary_memory_is_where_its_vcpus_are() {
+    let mut spec = seed();
+    spec.memory.hugepages = None;
+    let mut facts = facts("0-1,4-6");
+    facts.mbind = false;
+    let device = [device(Some(1))];
+    let near = place_near(&spec, &facts, &device).unwrap();
+    assert_eq!(cpus(&near), "4 5 6");
+    assert_eq!(
+        (near.memory[0].host_node, near.binding),
+        (Some(1), Binding::FirstTouch)
+    );
+    // One of them is elsewhere, or they float over both nodes: what is promised would not hold.
+    spec.cpu.sockets = 4;
+    let told = |spec: &Spec| {
+        let placement = place_near(spec, &facts, &device).unwrap();
+        assert_eq!(placement.memory[0].host_node, None);
+        placement.notes.join("\n")
+    };
+    assert!(
+        told(&spec).contains("not every vCPU is on node 1"),
+        "{}",
+        told(&spec)
+    );
+    spec.cpu.sockets = 3;
+    (spec.cpu.dedicated, spec.cpu.isolate_emulator) = (false, false);
+    assert!(
+        told(&spec).contains("not every vCPU is on node 1"),
+        "{}",
+        told(&spec)
+    );
+    let free = HostFacts {
+        mbind: true,
+        ..facts.clone()
+    };
+    let bound = place_near(&spec, &free, &device).unwrap();
+    assert_eq!(bound.memory[0].host_node, Some(1));
+}
