@@ -85,7 +85,7 @@ impl Pid1 {
         }
     }
 
-    /// [`super::Ask::Upgrade`].
+    /// [`crate::monitor::protocol::Ask::Upgrade`].
     pub(super) fn upgrade(&mut self, id: String, program: Option<OwnedFd>) {
         let busy = match (&self.swap, &self.guest) {
             (Some(_), _) => Some("another upgrade is under way"),
