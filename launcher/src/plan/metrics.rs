@@ -17,11 +17,7 @@ impl LaunchPlan {
         };
         let violations = violations(address, &self.network.nics);
         if !violations.is_empty() {
-            let notices = self.notices;
-            return Err(Refusal {
-                violations,
-                notices,
-            });
+            return Err(Refusal::new(violations).noticing(self.notices));
         }
         self.lifecycle.metrics = Some(address);
         Ok(self)
@@ -86,10 +82,13 @@ fn takes(nic: &NicPlan, address: SocketAddr) -> bool {
 mod tests {
     use super::*;
     use crate::plan::fixtures;
+    use crate::spec::nic::NicModel;
 
     #[test]
     fn what_the_guest_takes_is_refused() {
-        let plan = fixtures::network(&fixtures::spec());
+        let mut spec = fixtures::spec();
+        spec.nics = vec![fixtures::nic(0, "default", NicModel::Virtio)];
+        let plan = fixtures::network(&spec);
         let refused = |address: &str| !violations(address.parse().unwrap(), &plan.nics).is_empty();
         assert!(refused("0.0.0.0:9100"));
         assert!(refused("[::]:9100"));
