@@ -287,9 +287,20 @@ fn pages_that_vanish_while_qemu_takes_them_are_told_as_a_shortfall() -> Result<(
     // Between our count and QEMU's fill somebody else shrinks the pool.
     let nr = "/sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages";
     let before = fs::read_to_string(nr)?.trim().to_owned();
-    let script = format!("echo $(({before} - 1)) > {nr}; exec qemu-system-x86_64 \"$@\"");
-    let thief = world.program("qemu-thief", &script)?;
-    let launch = Launch::of(&huge("2Mi", "64Mi")).args(&["--qemu", thief.as_str()]);
+    let fewer = (before.parse::<u64>()? - 1).to_string();
+    // QEMU's own process may not write there, so the thief is here and QEMU waits for it.
+    let (asked, stolen) = (world.path().join("asked"), world.path().join("stolen"));
+    for fifo in [&asked, &stolen] {
+        nix::unistd::mkfifo(fifo.as_std_path(), nix::sys::stat::Mode::S_IRWXU)?;
+    }
+    let script = format!("echo > {asked}; read -r go < {stolen}; exec qemu-system-x86_64 \"$@\"");
+    let waiting = world.program("qemu-waiting", &script)?;
+    let launch = Launch::of(&huge("2Mi", "64Mi")).args(&["--qemu", waiting.as_str()]);
+    std::thread::spawn(move || -> std::io::Result<()> {
+        fs::read(asked)?;
+        fs::write(nr, fewer)?;
+        fs::write(stolen, "\n")
+    });
     let (code, said) = launch.finish()?;
     fs::write(nr, before)?;
     ensure!(code == Some(3), "{code:?}: {said}");
