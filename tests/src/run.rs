@@ -205,6 +205,19 @@ impl Run {
         Ok(self.finish(BOOT)?.code())
     }
 
+    /// Waits for a line as [`Run::wait_for`], and presses Enter meanwhile: under emulation the serial port's output can
+    /// stand still until its next input.
+    pub fn wait_typing(&mut self, console: &mut UnixStream, part: &str) -> Result<()> {
+        const STILL: Duration = Duration::from_secs(3);
+        for _ in 0..BOOT.as_secs() / STILL.as_secs() {
+            if self.wait_for(part, STILL).is_ok() {
+                return Ok(());
+            }
+            console.write_all(b"\n")?;
+        }
+        self.wait_for(part, STILL).map(drop)
+    }
+
     /// A socket of the VM in the run's directory, as the machine sees it.
     pub fn socket(&mut self, name: &str) -> Result<UnixStream> {
         let pod = self.pod()?;
