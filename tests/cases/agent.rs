@@ -71,7 +71,7 @@ fn debians_agent_does_what_it_is_asked() -> Result<()> {
     run.shell()?;
     let (code, said) = refused(&["ping"])?;
     ensure!(code == Some(1) && said.contains("no guest agent"), "{said}");
-    let mut console = run.socket("virt-serial0")?;
+    let mut console = run.keyboard()?;
     console
         .write_all(b"/usr/sbin/qemu-ga -m virtio-serial -t /run -f /run/g -p /dev/vport*p1 &\n")?;
     ctl(&["wait", "agent", "--timeout", "120"])?;

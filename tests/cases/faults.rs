@@ -19,7 +19,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tests::ctl::{changed, ctl, refused, state};
 use tests::pod::{Pod, until};
-use tests::run::{BOOT, Launch, Run, SOON, ask, vmi};
+use tests::run::{BOOT, Keyboard, Launch, Run, SOON, ask, vmi};
 use tests::world::World;
 use tests::{namespace, need};
 
@@ -98,8 +98,8 @@ fn control() -> Result<Utf8PathBuf> {
 }
 
 /// Types a line into the guest's shell. With the socket closed, what the guest has not taken yet would be lost.
-fn shell(run: &mut Run, line: &str) -> Result<UnixStream> {
-    let mut console = run.socket("virt-serial0")?;
+fn shell(run: &mut Run, line: &str) -> Result<Keyboard> {
+    let mut console = run.keyboard()?;
     console.write_all(line.as_bytes())?;
     console.write_all(b"\n")?;
     Ok(console)

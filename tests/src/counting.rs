@@ -12,16 +12,16 @@ pub const LEASE_EVERY: u64 = 10;
 /// Has the guest's shell count, five times a second; `lease=N=` follows where DHCP answered it.
 pub fn count_aloud(run: &mut Run) -> Result<()> {
     run.wait_for("built-in commands", BOOT)?;
-    let mut console = run.socket("virt-serial0")?;
-    // What it is told is what it has: nothing is done about it. Long lines lose their ends.
+    let mut console = run.keyboard()?;
+    // What it is told is what it has: nothing is done about it.
     console
         .write_all(b"l() { udhcpc -nqi eth0 -s /bin/true >/dev/null 2>&1 && echo lease=$i=; }\n")?;
-    run.wait_typing(&mut console, "echo lease=$i=; }")?;
+    run.wait_for("echo lease=$i=; }", BOOT)?;
     let line = format!(
         "i=0;while :;do i=$((i+1));echo count=$i=;[ $((i%{LEASE_EVERY})) = 0 ]&&l;usleep 200000;done\n"
     );
     console.write_all(line.as_bytes())?;
-    run.wait_typing(&mut console, "count=1=")
+    run.wait_for("count=1=", BOOT).map(drop)
 }
 
 /// Waits until DHCP has answered a question that the guest asks from now on.

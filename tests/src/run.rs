@@ -1,7 +1,7 @@
 //! One `virt-launcher run` of the demo guest, from the outside.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{IpAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::ops::{Deref, DerefMut};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -205,17 +205,12 @@ impl Run {
         Ok(self.finish(BOOT)?.code())
     }
 
-    /// Waits for a line as [`Run::wait_for`], and presses Enter meanwhile: under emulation the serial port's output can
-    /// stand still until its next input.
-    pub fn wait_typing(&mut self, console: &mut UnixStream, part: &str) -> Result<()> {
-        const STILL: Duration = Duration::from_secs(3);
-        for _ in 0..BOOT.as_secs() / STILL.as_secs() {
-            if self.wait_for(part, STILL).is_ok() {
-                return Ok(());
-            }
-            console.write_all(b"\n")?;
-        }
-        self.wait_for(part, STILL).map(drop)
+    /// The guest's keyboard, once its console is there.
+    pub fn keyboard(&mut self) -> Result<Keyboard> {
+        let stream = self.socket("virt-serial0")?;
+        let mut echoed = stream.try_clone()?;
+        std::thread::spawn(move || std::io::copy(&mut echoed, &mut std::io::sink()));
+        Ok(Keyboard(stream))
     }
 
     /// A socket of the VM in the run's directory, as the machine sees it.
@@ -229,6 +224,28 @@ impl Run {
             }
         }
         anyhow::bail!("there is no socket `{name}`")
+    }
+}
+
+/// Types into a console. What comes out of it is read and thrown away, since QEMU stops saying anything, to its log too,
+/// once a client has some 280 writes unread: a socket buffer of small ones.
+#[derive(Debug)]
+pub struct Keyboard(UnixStream);
+
+impl Write for Keyboard {
+    fn write(&mut self, keys: &[u8]) -> std::io::Result<usize> {
+        self.0.write(keys)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Keyboard {
+    fn drop(&mut self) {
+        // The one who reads ends, and the next client is served.
+        let _gone = self.0.shutdown(Shutdown::Both);
     }
 }
 

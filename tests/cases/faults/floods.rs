@@ -27,7 +27,7 @@ fn a_flood_in_the_agents_place_is_cut_off() -> Result<()> {
     run.ready()?;
     run.shell()?;
     let before = anonymous(pod.supervisor.pid)?;
-    let mut console = run.socket("virt-serial0")?;
+    let mut console = run.keyboard()?;
     // No line end, no reply, and as fast as it goes.
     writeln!(
         console,

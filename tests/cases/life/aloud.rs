@@ -21,7 +21,7 @@ impl Aloud {
         run.shell()?;
         let server = world.server()?;
         let outside = server.local_addr()?;
-        let mut console = run.socket("virt-serial0")?;
+        let mut console = run.keyboard()?;
         let count = "(i=0; while :; do i=$((i+1)); echo count=$i=; usleep 200000; done)";
         let (address, port) = (outside.ip(), outside.port());
         writeln!(console, "{count} | tee /dev/console | nc {address} {port}")?;

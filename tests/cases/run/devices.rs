@@ -20,7 +20,7 @@ fn starving(action: &str) -> Result<Run> {
         json!({"name": "dog", "i6300esb": {"action": action}});
     let mut run = Launch::of(&vmi).start()?;
     run.shell()?;
-    let mut console = run.socket("virt-serial0")?;
+    let mut console = run.keyboard()?;
     console.write_all(b"watchdog -F -T 4 -t 600 /dev/watchdog\n")?;
     run.wait_for("it did not feed its watchdog", BOOT)?;
     Ok(run)
