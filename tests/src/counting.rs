@@ -32,17 +32,19 @@ pub fn lease_again(run: &mut Run) -> Result<()> {
 
 /// The last number; every one that the guest said is one more than the one before.
 pub fn counted(run: &Run) -> Result<u64> {
-    let mut last = 0;
-    for line in run.seen() {
-        let Some(number) = line
-            .split_once("count=")
-            .and_then(|(_, rest)| rest.split_once('='))
-            .and_then(|(number, _)| number.parse::<u64>().ok())
-        else {
-            continue;
-        };
+    in_order(0, run.seen().iter().filter_map(|line| number(line)))
+}
+
+/// The number that a line has.
+pub fn number(line: &str) -> Option<u64> {
+    let (_, rest) = line.split_once("count=")?;
+    rest.split_once('=')?.0.parse().ok()
+}
+
+/// The last of the numbers that come after `last`, where each is one more than the one before.
+pub fn in_order(last: u64, numbers: impl IntoIterator<Item = u64>) -> Result<u64> {
+    numbers.into_iter().try_fold(last, |last, number| {
         ensure!(number == last + 1, "the guest said {number} after {last}");
-        last = number;
-    }
-    Ok(last)
+        Ok(number)
+    })
 }

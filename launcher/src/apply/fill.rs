@@ -122,8 +122,12 @@ impl Fill {
         }
     }
 
-    /// Why it failed, where the counts tell. QEMU is gone by now.
+    /// Why it failed, where the counts tell. A QEMU that has all its pages and is late did not fail for want of them, though
+    /// those it has would be counted as missing.
     pub fn explain(&self) -> Option<Shortfall> {
+        if self.last.as_ref().is_some_and(Progress::is_done) {
+            return None;
+        }
         let cgroup = Cgroup::read(&self.root).ok()?;
         let after = Counts::read(&self.root, &cgroup).ok()?;
         hugepages::explain(&self.request, &self.before, &after)

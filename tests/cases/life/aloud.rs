@@ -5,7 +5,8 @@ use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use tests::counting::{counted, in_order, number};
 use tests::run::{BOOT, Run};
 use tests::world::World;
 
@@ -33,16 +34,8 @@ impl Aloud {
     /// Every number is one more than the one before, on the console and on the network: the guest never began anew, and
     /// nothing that it said was lost. How far it came on the network.
     pub(crate) fn check(&mut self, run: &Run) -> Result<u64> {
-        let console = run.seen().iter().filter_map(|line| number(line));
-        let mut last = 0;
-        for number in console {
-            ensure!(number == last + 1, "the console said {number} after {last}");
-            last = number;
-        }
-        for number in self.network.try_iter() {
-            let last = std::mem::replace(&mut self.last, number);
-            ensure!(number == last + 1, "the network said {number} after {last}");
-        }
+        counted(run).context("on the console")?;
+        self.last = in_order(self.last, self.network.try_iter()).context("on the network")?;
         Ok(self.last)
     }
 
@@ -53,16 +46,10 @@ impl Aloud {
         while self.last < before + 3 {
             let number = self.network.recv_timeout(BOOT);
             let number = number.context("the guest's connection says no more")?;
-            let last = std::mem::replace(&mut self.last, number);
-            ensure!(number == last + 1, "the network said {number} after {last}");
+            self.last = in_order(self.last, [number])?;
         }
         self.check(run)
     }
-}
-
-fn number(line: &str) -> Option<u64> {
-    let (_, rest) = line.split_once("count=")?;
-    rest.split_once('=')?.0.parse().ok()
 }
 
 fn listen(server: TcpListener) -> Receiver<u64> {
