@@ -5,6 +5,7 @@
 //! `supervise` and `monitor` do it. Everything up to `plan` is pure but for reading facts.
 
 pub mod argv;
+pub mod causes;
 pub mod control;
 pub mod ctl;
 pub mod host;

@@ -34,7 +34,7 @@ pub enum LaunchError {
     #[error("cannot build the VM's network")]
     Network(#[source] NetError),
     /// The kernel has another network than was planned.
-    #[error("the VM's network is not as it was made: {}", .0.iter().map(|one| crate::cli::chain(one)).collect::<Vec<_>>().join("; "))]
+    #[error("the VM's network is not as it was made: {}", .0.iter().map(|one| crate::causes::chain(one)).collect::<Vec<_>>().join("; "))]
     NotAsPlanned(Vec<NetError>),
     /// DHCP and its like.
     #[error("cannot tell the guest its addresses")]

@@ -96,7 +96,7 @@ pub async fn launch(
         Err(error) => {
             launch.undo().await;
             for failure in images.undo() {
-                tracing::warn!(event = "undo-failed", error = %crate::cli::chain(&failure), "a disk image is left behind");
+                tracing::warn!(event = "undo-failed", error = %crate::causes::chain(&failure), "a disk image is left behind");
             }
             Err(error)
         }
@@ -283,7 +283,7 @@ impl Launch<'_> {
             return;
         };
         for failure in network.undo().await.err().into_iter().flatten() {
-            tracing::warn!(event = "undo-failed", error = %crate::cli::chain(&failure), "part of the network is left behind");
+            tracing::warn!(event = "undo-failed", error = %crate::causes::chain(&failure), "part of the network is left behind");
         }
     }
 }

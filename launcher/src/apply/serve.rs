@@ -98,7 +98,7 @@ fn advertise(plan: &Ipv6Plan) -> Result<Option<ra::Server>, ServiceError> {
             tracing::warn!(
                 event = "ra.not-permitted",
                 link = plan.link,
-                error = %crate::cli::chain(&error),
+                error = %crate::causes::chain(&error),
                 "{}",
                 plan.by_hand()
             );
@@ -109,5 +109,5 @@ fn advertise(plan: &Ipv6Plan) -> Result<Option<ra::Server>, ServiceError> {
 }
 
 fn ended(error: &ServiceError) {
-    tracing::error!(event = "server-ended", error = %crate::cli::chain(error), "the guest is not told any more what it was told so far");
+    tracing::error!(event = "server-ended", error = %crate::causes::chain(error), "the guest is not told any more what it was told so far");
 }

@@ -13,7 +13,6 @@ pub mod vmi_source;
 
 use args::{Cli, Command};
 use clap::Parser;
-pub use report::chain;
 
 use crate::supervise::outcome::ExitCode;
 

@@ -6,24 +6,9 @@ use std::io::{self, Write};
 use serde_json::json;
 
 use super::args::LogFormat;
+use crate::causes::chain;
 use crate::refusal::{Notice, Refusal};
 use crate::supervise::outcome::ExitCode;
-
-/// An error with all its causes, each said once.
-pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let said = cause.to_string();
-        // `transparent` errors show their source's words already.
-        if !text.ends_with(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        source = cause.source();
-    }
-    text
-}
 
 /// Tells a failure on stderr; the answer is the exit code.
 pub fn failure(event: &'static str, error: &(dyn Error + 'static), code: ExitCode) -> u8 {

@@ -378,7 +378,7 @@ async fn clean_up(run_dir: RunDir, host_links: &[String]) {
     // The pod's ends take the links along, but in the kernel's own time; whoever looks now shall find nothing.
     for link in host_links {
         if let Err(error) = veth::delete_pod_nic(link).await {
-            tracing::warn!(event = "cleanup-failed", error = %crate::cli::chain(&error), "the pod's NIC cannot be removed");
+            tracing::warn!(event = "cleanup-failed", error = %crate::causes::chain(&error), "the pod's NIC cannot be removed");
         }
     }
     report(run_dir.remove());
@@ -386,7 +386,7 @@ async fn clean_up(run_dir: RunDir, host_links: &[String]) {
 
 fn report(removed: Result<(), Vec<RunDirError>>) {
     for error in removed.err().into_iter().flatten() {
-        tracing::warn!(event = "cleanup-failed", error = %crate::cli::chain(&error), "a directory is left behind for the next run to remove");
+        tracing::warn!(event = "cleanup-failed", error = %crate::causes::chain(&error), "a directory is left behind for the next run to remove");
     }
 }
 

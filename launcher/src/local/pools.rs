@@ -36,7 +36,7 @@ pub fn begin(spec: &Spec, wanted: bool) -> Result<Option<Grown>, PoolsError> {
     match hugepages::recover(&HostRoot::default(), Utf8Path::new(JOURNALS)) {
         Ok(shrunk) => shrunk.iter().for_each(gone_back),
         Err(error) => {
-            tracing::warn!(event = "pool-not-shrunk", error = %crate::cli::chain(&error), "what a killed run grew is left behind");
+            tracing::warn!(event = "pool-not-shrunk", error = %crate::causes::chain(&error), "what a killed run grew is left behind");
         }
     }
     if wanted { grow(spec) } else { Ok(None) }
@@ -110,7 +110,7 @@ fn lacking(spec: &Spec, facts: &HostFacts) -> Vec<Growth> {
 /// Gives the pages back.
 pub fn shrink(grown: Option<Grown>) {
     if let Some(Err(error)) = grown.map(Grown::shrink) {
-        tracing::warn!(event = "pool-not-shrunk", error = %crate::cli::chain(&error), "the pools of huge pages are larger than before; the next run tries again");
+        tracing::warn!(event = "pool-not-shrunk", error = %crate::causes::chain(&error), "the pools of huge pages are larger than before; the next run tries again");
     }
 }
 

@@ -80,7 +80,7 @@ async fn ask_all(agent: &Port, answers: &watch::Sender<Answers>) {
                 }
             }
             Err(error) => {
-                tracing::debug!(event = "agent-silent", question, error = %crate::cli::chain(&error), "the guest agent did not answer");
+                tracing::debug!(event = "agent-silent", question, error = %crate::causes::chain(&error), "the guest agent did not answer");
                 Due {
                     at: Instant::now() + again.min(interval),
                     again: (again * 2).min(interval),

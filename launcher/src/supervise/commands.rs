@@ -93,7 +93,7 @@ async fn qmp(session: Option<Session>, name: &str) -> Result<(), Failure> {
         Ok(_) => Ok(()),
         // The session's own end is heard by itself, and is what `quit` is for.
         Err(_) if session.close_reason().is_some() => Err(Failure::Unknown),
-        Err(error) => Err(Failure::Refused(crate::cli::chain(&error))),
+        Err(error) => Err(Failure::Refused(crate::causes::chain(&error))),
     }
 }
 
@@ -105,5 +105,5 @@ async fn ask_agent(agent: &Port, action: &Action) -> Result<(), Failure> {
         Action::Thaw => agent.thaw().await,
         _ => Ok(()),
     };
-    asked.map_err(|error| Failure::Refused(crate::cli::chain(&error)))
+    asked.map_err(|error| Failure::Refused(crate::causes::chain(&error)))
 }

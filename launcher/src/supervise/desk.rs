@@ -130,7 +130,9 @@ impl Desk {
         };
         let files = vec![file.into()];
         let added = self.session.execute_with_fds(command, files, ANSWER).await;
-        let set = added.map_err(|error| crate::cli::chain(&error))?.fdset_id;
+        let set = added
+            .map_err(|error| crate::causes::chain(&error))?
+            .fdset_id;
         let picture = json!({"filename": format!("/dev/fdset/{set}"), "format": "png"});
         let drawn = self
             .session
@@ -138,7 +140,7 @@ impl Desk {
             .await;
         let set = json!({"fdset-id": set});
         let _gone = self.session.execute_raw("remove-fd", set, ANSWER).await;
-        drawn.map_err(|error| crate::cli::chain(&error))?;
+        drawn.map_err(|error| crate::causes::chain(&error))?;
         let below = self.directory.file_name().unwrap_or_default();
         Ok(json!({"file": format!("{below}/screenshot.png")}))
     }
@@ -172,11 +174,11 @@ impl Desk {
         let given = self
             .session
             .execute_with_fds(command, vec![file.into()], ANSWER);
-        given.await.map_err(|error| crate::cli::chain(&error))?;
+        given.await.map_err(|error| crate::causes::chain(&error))?;
         // Detached: the monitor must stay free for the guest's whole memory's time.
         let dump = json!({"paging": false, "protocol": format!("fd:{DUMP_FD}"), "detach": true});
         let begun = self.session.execute_raw("dump-guest-memory", dump, ANSWER);
-        begun.await.map_err(|error| crate::cli::chain(&error))?;
+        begun.await.map_err(|error| crate::causes::chain(&error))?;
         let completed = async {
             loop {
                 match events.next().await {
@@ -206,7 +208,7 @@ impl Desk {
         let staged =
             tokio::task::spawn_blocking(move || upgrade::stage(&directory, &file, &sha256));
         let program = match staged.await {
-            Ok(staged) => staged.map_err(|error| crate::cli::chain(&error))?,
+            Ok(staged) => staged.map_err(|error| crate::causes::chain(&error))?,
             Err(error) => return Err(error.to_string()),
         };
         let begun = self.wishes.upgrade(wishes::Upgrade { id, program }).await;
@@ -257,7 +259,7 @@ impl Desk {
         self.agent
             .ask(name, arguments)
             .await
-            .map_err(|error| crate::cli::chain(&error))
+            .map_err(|error| crate::causes::chain(&error))
     }
 }
 

@@ -389,7 +389,7 @@ impl<'a> Driver<'a> {
             Wish::Upgrade(Upgrade { id, program }, answer) => {
                 return match self.pid1.upgrade(id, program.as_fd()) {
                     Ok(()) => answer.done(true),
-                    Err(error) => answer.refused(Refused::Failed(crate::cli::chain(&error))),
+                    Err(error) => answer.refused(Refused::Failed(crate::causes::chain(&error))),
                 };
             }
         };

@@ -112,7 +112,7 @@ impl Kept<'_> {
         let mut now = match lists {
             Ok(now) => now,
             Err(error) => {
-                tracing::warn!(event = "cpuset-unread", error = %crate::cli::chain(&error), "the pod's cpuset changed, and cannot be read");
+                tracing::warn!(event = "cpuset-unread", error = %crate::causes::chain(&error), "the pod's cpuset changed, and cannot be read");
                 return false;
             }
         };
@@ -213,7 +213,7 @@ impl Kept<'_> {
         }
         self.changes = changes;
         if let Err(error) = threads::make_way(&placement) {
-            tracing::warn!(event = "misplaced", error = %crate::cli::chain(&error), "placement: we are in the way of vCPUs");
+            tracing::warn!(event = "misplaced", error = %crate::causes::chain(&error), "placement: we are in the way of vCPUs");
         }
         let root = HostRoot::default();
         let found = threads::bind(self.qemu, &self.identity, &placement)
@@ -221,7 +221,7 @@ impl Kept<'_> {
         match found {
             Ok(threads) => self.report.threads = threads,
             Err(error) => {
-                tracing::warn!(event = "misplaced", error = %crate::cli::chain(&error), "placement: where QEMU's threads are cannot be told");
+                tracing::warn!(event = "misplaced", error = %crate::causes::chain(&error), "placement: where QEMU's threads are cannot be told");
                 return;
             }
         }
@@ -249,7 +249,7 @@ impl Kept<'_> {
         });
         let path = self.plan.paths.placement(self.plan.uid);
         if let Err(error) = records::write(&path, &self.report) {
-            tracing::warn!(event = "not-recorded", error = %crate::cli::chain(&error), "where the VM's threads are is not recorded");
+            tracing::warn!(event = "not-recorded", error = %crate::causes::chain(&error), "where the VM's threads are is not recorded");
         }
     }
 }

@@ -96,7 +96,7 @@ impl Journal {
                 None
             }
             Err(error) => {
-                tracing::warn!(event = "journal-unreadable", error = %crate::cli::chain(&error), "going by what QEMU says");
+                tracing::warn!(event = "journal-unreadable", error = %crate::causes::chain(&error), "going by what QEMU says");
                 None
             }
         }

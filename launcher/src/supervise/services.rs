@@ -283,7 +283,7 @@ impl Services {
             (None, None) => {
                 let listener = metrics::port::bind(address)?;
                 if let Err(error) = pid1.keep(kept::METRICS_TCP, listener.as_fd()) {
-                    tracing::warn!(event = "not-kept", path = %address, error = %crate::cli::chain(&error), "a supervisor that follows does not serve this port");
+                    tracing::warn!(event = "not-kept", path = %address, error = %crate::causes::chain(&error), "a supervisor that follows does not serve this port");
                 }
                 listener
             }
@@ -306,7 +306,7 @@ impl Services {
             (None, None) => {
                 let listener = control::bind(path)?;
                 if let Err(error) = pid1.keep(name, listener.as_fd()) {
-                    tracing::warn!(event = "not-kept", path = %path, error = %crate::cli::chain(&error), "a supervisor that follows does not serve this socket");
+                    tracing::warn!(event = "not-kept", path = %path, error = %crate::causes::chain(&error), "a supervisor that follows does not serve this socket");
                 }
                 listener
             }
@@ -326,7 +326,7 @@ impl Services {
         let elsewhere = self.elsewhere.clone();
         tokio::spawn(async move {
             if let Err(error) = in_place::keep(&plan, qemu, &session, elsewhere).await {
-                tracing::warn!(event = "cpuset-unwatched", error = %crate::cli::chain(&error), "a change of the pod's CPUs or memory nodes will not be noticed");
+                tracing::warn!(event = "cpuset-unwatched", error = %crate::causes::chain(&error), "a change of the pod's CPUs or memory nodes will not be noticed");
             }
         });
     }
@@ -362,9 +362,9 @@ async fn record_host_model(session: Session, path: camino::Utf8PathBuf) {
     let expansion = session
         .execute_raw("query-cpu-model-expansion", model, ANSWER)
         .await
-        .map_err(|error| crate::cli::chain(&error));
+        .map_err(|error| crate::causes::chain(&error));
     let recorded = expansion.and_then(|expansion| {
-        records::write(&path, &expansion).map_err(|error| crate::cli::chain(&error))
+        records::write(&path, &expansion).map_err(|error| crate::causes::chain(&error))
     });
     if let Err(error) = recorded {
         tracing::warn!(event = "cpu-model-not-recorded", path = %path, error, "the host's CPU model is not recorded");

@@ -42,10 +42,10 @@ pub async fn take(plan: &LaunchPlan, generation: u64) -> Result<Taken, Unreachab
         let trouble = match Session::connect(path.as_std_path(), options.clone()).await {
             Ok(session) => match ask(&session).await {
                 Ok(taken) => return Ok(taken),
-                Err(error) => crate::cli::chain(&error),
+                Err(error) => crate::causes::chain(&error),
             },
             Err(error @ ConnectError::Connect { .. }) => return Err(Unreachable(error)),
-            Err(error) => crate::cli::chain(&error),
+            Err(error) => crate::causes::chain(&error),
         };
         if !told {
             tracing::warn!(

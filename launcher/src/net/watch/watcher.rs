@@ -96,7 +96,7 @@ fn tell(plan: &NetworkPlan, error: &NetError) -> String {
         }
         _ => "",
     };
-    crate::cli::chain(error) + hint
+    crate::causes::chain(error) + hint
 }
 
 fn compare(before: &[String], now: &[String]) {

@@ -33,7 +33,7 @@ impl Driver<'_> {
         }
         if let Err(error) = self.dir.write(JOURNAL, &journal) {
             // The guest is worth more than the record of it: a follower then goes by what QEMU says.
-            tracing::warn!(event = "not-journaled", error = %crate::cli::chain(&error), "a supervisor that has to follow will know less");
+            tracing::warn!(event = "not-journaled", error = %crate::causes::chain(&error), "a supervisor that has to follow will know less");
         }
         self.journaled = Some(journal);
     }
@@ -66,7 +66,7 @@ impl Driver<'_> {
             return;
         }
         if let Err(error) = self.dir.write(STATUS, &status) {
-            tracing::warn!(event = "status-not-written", error = %crate::cli::chain(&error), "the status file is old");
+            tracing::warn!(event = "status-not-written", error = %crate::causes::chain(&error), "the status file is old");
         }
     }
 }

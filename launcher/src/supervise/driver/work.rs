@@ -41,7 +41,7 @@ impl<'a> Driver<'a> {
                 None
             }
             Done::Taken(Err(error)) => {
-                tracing::warn!(event = "monitor-lost", error = %crate::cli::chain(&error), "QEMU is out of reach");
+                tracing::warn!(event = "monitor-lost", error = %crate::causes::chain(&error), "QEMU is out of reach");
                 self.take(Input::MonitorLost);
                 None
             }
