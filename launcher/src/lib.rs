@@ -34,4 +34,5 @@ pub mod vmi;
 pub mod apply;
 pub mod atomic_file;
 pub mod cli;
+pub mod cold_code;
 pub mod confine;

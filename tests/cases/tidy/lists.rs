@@ -69,6 +69,7 @@ pub(crate) const IMPURE: &[&str] = &[
 
 /// Where `unsafe` is; each file says why.
 pub(crate) const UNSAFE: &[&str] = &[
+    "launcher/src/cold_code.rs",
     "launcher/src/monitor/handover.rs",
     "launcher/src/monitor/inherited.rs",
     "launcher/src/kvm/machine.rs",
@@ -86,7 +87,7 @@ pub(crate) const UNSAFE: &[&str] = &[
 ];
 
 /// How many blocks they have.
-pub(crate) const UNSAFE_BLOCKS: usize = 32;
+pub(crate) const UNSAFE_BLOCKS: usize = 33;
 
 /// Files past the soft cap, and why they are one.
 pub(crate) const LONG: &Listed = &[

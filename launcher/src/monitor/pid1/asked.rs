@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
+use numa::HostRoot;
+
 use super::{Pid1, Verdict};
+use crate::cold_code;
 use crate::monitor::channel::Packet;
 use crate::monitor::guest::Guest;
 use crate::monitor::protocol::{Ask, Tell, VERSION};
@@ -41,6 +44,7 @@ impl Pid1 {
                     supervisor.ready.get_or_insert_with(Instant::now);
                 }
                 self.proven();
+                cold_code::unmap(&HostRoot::default());
             }
             Ask::Upgrade { id } => self.upgrade(id, files.into_iter().next()),
             Ask::Done { code } => self.conclude(Verdict::Done(code)),

@@ -2,10 +2,13 @@
 
 use std::pin::Pin;
 
+use numa::HostRoot;
+
 use super::Driver;
 use crate::apply::error::LaunchError;
 use crate::apply::finish::finish_for_another;
 use crate::apply::launch::Launched;
+use crate::cold_code;
 use crate::supervise::qemu::Monitor;
 use crate::supervise::step::resume::Seen;
 use crate::supervise::step::{Input, Phase};
@@ -113,6 +116,7 @@ impl<'a> Driver<'a> {
     pub(super) fn ready(&self) {
         // PID 1's end is heard by itself.
         let _gone = self.pid1.ready();
+        cold_code::unmap(&HostRoot::default());
     }
 }
 
