@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use tests::node::Case;
 
 mod facts;
+mod forwarder;
 mod held_back;
 mod masquerade;
 mod memory;
@@ -17,6 +18,7 @@ mod sriov_refused;
 mod sriov_removed;
 mod third_vmi;
 mod told;
+mod vf_bridged;
 mod vlan;
 
 /// In the order in which they run.
@@ -25,11 +27,13 @@ const CASES: &[&[Case]] = &[
     pods::CASES,
     sriov::CASES,
     sriov_cells::CASES,
+    forwarder::CASES,
     sriov_refused::CASES,
     sriov_removed::CASES,
     placed::CASES,
     memory::CASES,
     masquerade::CASES,
+    vf_bridged::CASES,
     vlan::CASES,
     shapes::CASES,
 ];
