@@ -7,6 +7,7 @@ use tests::node::Case;
 mod facts;
 mod forwarder;
 mod held_back;
+mod iommufd;
 mod masquerade;
 mod memory;
 mod placed;
@@ -14,6 +15,7 @@ mod pods;
 mod shapes;
 mod sriov;
 mod sriov_cells;
+mod sriov_near;
 mod sriov_refused;
 mod sriov_removed;
 mod third_vmi;
@@ -27,6 +29,7 @@ const CASES: &[&[Case]] = &[
     pods::CASES,
     sriov::CASES,
     sriov_cells::CASES,
+    sriov_near::CASES,
     forwarder::CASES,
     sriov_refused::CASES,
     sriov_removed::CASES,
@@ -36,6 +39,7 @@ const CASES: &[&[Case]] = &[
     vf_bridged::CASES,
     vlan::CASES,
     shapes::CASES,
+    iommufd::CASES,
 ];
 
 fn main() -> ExitCode {
