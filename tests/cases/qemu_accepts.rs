@@ -102,6 +102,21 @@ fn iothreads() -> Result<()> {
     accepts("iothreads")
 }
 
+/// As far as it goes without a device of the host: each argument is taken, and what is inherited turns out to be none.
+#[test]
+fn iommufd() -> Result<()> {
+    let Err(error) = accepts("iommufd") else {
+        bail!("`/dev/null` was taken for a device");
+    };
+    let said = format!("{error:#}");
+    let last = said.lines().last().unwrap_or_default();
+    ensure!(
+        last.contains("error bind device fd=") && last.contains("Inappropriate ioctl for device"),
+        "{said}"
+    );
+    Ok(())
+}
+
 #[test]
 fn no_golden_is_left_out() -> Result<()> {
     let source = include_str!("qemu_accepts.rs");
@@ -285,6 +300,11 @@ fn open_fds(plan: &LaunchPlan) -> Result<Vec<(OwnedFd, RawFd)>> {
                     .into(),
                 Open::Tap { tap, .. } => open_tap(tap, queues(plan, tap) > 1)?,
                 Open::VhostNet { .. } => bail!("vhost was taken out"),
+                Open::Iommufd | Open::VfioDevice { .. } => File::options()
+                    .read(true)
+                    .write(true)
+                    .open("/dev/null")?
+                    .into(),
             };
             Ok((lifted(&opened)?, fd.number))
         })

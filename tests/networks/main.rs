@@ -41,6 +41,7 @@ const SHAPE: Shape = Shape {
     iommu: Iommu::Intel {
         interrupt_remapping: true,
     },
+    iommufd: false,
 };
 
 const CASES: &[Case] = &[Case {

@@ -1,6 +1,6 @@
 //! The open files that QEMU inherits, opened as the plan says.
 
-use std::fs::{DirBuilder, Permissions};
+use std::fs::{DirBuilder, File, Permissions};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
@@ -8,7 +8,11 @@ use std::os::unix::net::UnixListener;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use numa::HostRoot;
+
+use crate::host::pci::cdev_path;
 use crate::net::setup::Taps;
+use crate::passthrough::iommufd;
 use crate::plan::{LaunchPlan, Open, PlannedFd};
 use crate::supervise::logs;
 
@@ -52,6 +56,7 @@ pub fn open(plan: &LaunchPlan, taps: &Taps) -> Result<Vec<OwnedFd>, FilesError> 
         .mode(0o755)
         .create(&folder)
         .map_err(failed("make", &folder))?;
+    let root = HostRoot::default();
     let mut files = Vec::new();
     for PlannedFd { open, .. } in &plan.fds {
         files.push(match open {
@@ -59,9 +64,26 @@ pub fn open(plan: &LaunchPlan, taps: &Taps) -> Result<Vec<OwnedFd>, FilesError> 
             Open::Log { path } => logs::open(path).map_err(failed("open", path))?.into(),
             Open::Tap { tap, queue } => own(taps.queue(tap, *queue), tap, *queue)?,
             Open::VhostNet { tap, queue } => own(taps.vhost_net(tap, *queue), tap, *queue)?,
+            Open::Iommufd => iommufd(&root)?.into(),
+            Open::VfioDevice { cdev } => device(&cdev_path(&root, cdev))?.into(),
         });
     }
     Ok(files)
+}
+
+fn iommufd(root: &HostRoot) -> Result<File, FilesError> {
+    let file = device(&iommufd::path(root))?;
+    // A privilege that a pod has not got: virt-handler's limit is then one for all VMs of a user.
+    if let Err(error) = iommufd::count_by_process(&file) {
+        tracing::debug!(error = %error, "locked memory is counted by user, not by process");
+    }
+    Ok(file)
+}
+
+fn device(path: &Utf8Path) -> Result<File, FilesError> {
+    let mut options = File::options();
+    let opened = options.read(true).write(true).open(path);
+    opened.map_err(failed("open", path))
 }
 
 fn own(fd: Option<BorrowedFd<'_>>, tap: &str, queue: u16) -> Result<OwnedFd, FilesError> {

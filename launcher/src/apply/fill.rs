@@ -4,20 +4,15 @@
 //! late. Of a fill that failed it says `Bad address` whatever the cause, so the counts tell why.
 
 use std::io::IsTerminal;
-use std::time::Duration;
 
 use hugepages::{Bytes, Counts, Nodes, PageSize, Part, Progress, Request, Sampler, Shortfall};
 use numa::{Cgroup, CpuSet, FactError, HostRoot, NodeId};
-use tokio::time::{Instant, sleep};
 
 use crate::machine::memory::by_backend;
 use crate::placement::{Binding, Placement};
 
 /// Target of events that only a terminal shows, each in place of the one before.
 const PROGRESS: &str = "progress";
-/// A page of 1 GiB takes a third of a second to clear.
-const PACE: Duration = Duration::from_millis(100);
-
 /// Memory that cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum FillError {
@@ -37,6 +32,8 @@ pub struct Fill {
     before: Counts,
     sampler: Sampler,
     last: Option<Progress>,
+    /// Tenths that the log has.
+    told: u64,
 }
 
 /// What the placement asks of the pools; none where it has no huge pages.
@@ -99,27 +96,23 @@ impl Fill {
             request,
             before,
             last: None,
+            told: 0,
         }))
     }
 
-    /// Ends when no page has come for `patience`, or all came that long ago.
-    pub async fn watch(&mut self, patience: Duration) {
+    /// Whether pages came since the last look.
+    pub fn look(&mut self) -> bool {
+        let Some(Ok(progress)) = self.sampler.next() else {
+            return false;
+        };
+        let before = self.last.as_ref().map_or(Bytes(0), Progress::filled);
+        let more = progress.filled() > before;
         let terminal = std::io::stderr().is_terminal();
-        let (mut came, mut told) = (Instant::now(), 0);
-        while came.elapsed() < patience {
-            sleep(PACE).await;
-            let Some(Ok(progress)) = self.sampler.next() else {
-                continue;
-            };
-            let before = self.last.as_ref().map_or(Bytes(0), Progress::filled);
-            if progress.filled() > before {
-                came = Instant::now();
-            }
-            let tenths = progress.filled().0.saturating_mul(10) / progress.wanted().0.max(1);
-            tell(&progress, !terminal && tenths > told);
-            told = tenths;
-            self.last = Some(progress);
-        }
+        let tenths = progress.filled().0.saturating_mul(10) / progress.wanted().0.max(1);
+        tell(&progress, !terminal && tenths > self.told);
+        self.told = tenths;
+        self.last = Some(progress);
+        more
     }
 
     /// Why it failed, where the counts tell. A QEMU that has all its pages and is late did not fail for want of them, though

@@ -4,15 +4,18 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use hugepages::Bytes;
 use numa::HostRoot;
 use qmp::Session;
 use tokio::sync::oneshot;
+use tokio::time::sleep;
 
 use super::devices;
 use super::error::LaunchError;
 use super::files;
 use super::fill::{Fill, FillError};
 use super::finish::finish;
+use super::pinned::Pinned;
 use super::progress::watched;
 use super::serve::Servers;
 use super::threads;
@@ -29,6 +32,8 @@ use crate::supervise::kept;
 
 /// QEMU greets within 50 ms, after the last page that it fills; a machine that swaps takes longer.
 const GREETING: Duration = Duration::from_secs(60);
+/// Between two looks at memory that comes: a page of 1 GiB takes a third of a second to clear.
+const PACE: Duration = Duration::from_millis(100);
 /// What every test runs on. Of an older one nobody knows whether it does what its arguments say.
 const OLDEST_QEMU: u64 = 10;
 
@@ -196,9 +201,11 @@ impl Launch<'_> {
             .await
             .map_err(|_| gone())?
             .map_err(|reason| LaunchError::NotSpawned { reason })?;
-        let session = match fill {
-            None => watched("qemu", self.connect(GREETING)).await,
-            Some(fill) => self.filled(fill).await,
+        let pinned = (!self.plan.passthrough.devices.is_empty())
+            .then(|| Pinned::of(pid, &HostRoot::default()));
+        let session = match (fill, pinned) {
+            (None, None) => watched("qemu", self.connect(GREETING)).await,
+            (fill, pinned) => self.with_memory(fill, pinned).await,
         }?;
         if session.version().major < OLDEST_QEMU {
             return Err(LaunchError::TooOld {
@@ -222,30 +229,56 @@ impl Launch<'_> {
         session.map_err(LaunchError::Monitor)
     }
 
-    /// Memory comes first: as long as it does, the greeting is not late.
-    async fn filled(&self, mut fill: Fill) -> Result<Session, LaunchError> {
+    /// Memory comes first, page by page, then what vfio pins of it: as long as either does, the greeting is not late.
+    async fn with_memory(
+        &self,
+        mut fill: Option<Fill>,
+        mut pinned: Option<Pinned>,
+    ) -> Result<Session, LaunchError> {
         let started = Instant::now();
         let session = tokio::select! {
             session = self.connect(Duration::MAX) => session,
-            () = fill.watch(GREETING) => {
+            () = standstill(&mut fill, &mut pinned) => {
                 Err(LaunchError::Monitor(qmp::ConnectError::NoGreeting { waited: GREETING }))
             }
         };
-        match session {
-            Ok(session) => {
-                let (bytes, size) = (fill.wanted(), fill.page_size());
-                tracing::info!(
-                    event = "memory-filled",
-                    ms = ms(started),
-                    "memory: {bytes} in pages of {size}"
+        let session = match session {
+            Ok(session) => session,
+            Err(error) => {
+                if let Some(shortfall) = fill.as_ref().and_then(Fill::explain) {
+                    return Err(FillError::Short(shortfall).into());
+                }
+                let late = matches!(
+                    error,
+                    LaunchError::Monitor(qmp::ConnectError::NoGreeting { .. })
                 );
-                Ok(session)
+                let devices = &self.plan.passthrough;
+                return Err(match devices::explain(devices, &HostRoot::default()) {
+                    Some(device) if !late => LaunchError::Device(device),
+                    _ => error,
+                });
             }
-            Err(error) => Err(match fill.explain() {
-                Some(shortfall) => FillError::Short(shortfall).into(),
-                None => error,
-            }),
+        };
+        if let Some(fill) = fill {
+            let (bytes, size) = (fill.wanted(), fill.page_size());
+            tracing::info!(
+                event = "memory-filled",
+                ms = ms(started),
+                "memory: {bytes} in pages of {size}"
+            );
         }
+        if let Some(mut pinned) = pinned {
+            pinned.look();
+            let (bytes, took) = pinned.total();
+            tracing::info!(
+                event = "memory-pinned",
+                ms = (took.as_secs_f64() * 10_000.0).round() / 10.0,
+                bytes = bytes.0,
+                "memory: {} pinned for DMA",
+                Bytes(bytes.0 >> 20 << 20)
+            );
+        }
+        Ok(session)
     }
 
     /// Ports below 1024 and raw sockets need privileges that are about to fall: PID 1 keeps the sockets for supervisors to
@@ -284,6 +317,18 @@ impl Launch<'_> {
         };
         for failure in network.undo().await.err().into_iter().flatten() {
             tracing::warn!(event = "undo-failed", error = %crate::causes::chain(&failure), "part of the network is left behind");
+        }
+    }
+}
+
+/// Ends when for [`GREETING`] nothing has come.
+async fn standstill(fill: &mut Option<Fill>, pinned: &mut Option<Pinned>) {
+    let mut came = Instant::now();
+    while came.elapsed() < GREETING {
+        sleep(PACE).await;
+        let filled = fill.as_mut().is_some_and(Fill::look);
+        if pinned.as_mut().is_some_and(Pinned::look) || filled {
+            came = Instant::now();
         }
     }
 }

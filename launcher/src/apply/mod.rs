@@ -16,6 +16,7 @@ pub mod files;
 pub mod fill;
 pub mod finish;
 pub mod launch;
+pub mod pinned;
 pub mod progress;
 pub mod records;
 pub mod serve;

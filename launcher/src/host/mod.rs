@@ -72,6 +72,9 @@ pub struct HostFacts {
     pub vhost_net: bool,
     /// `/dev/net/tun` exists.
     pub tun: bool,
+    /// `/dev/iommu` exists.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub iommufd: bool,
     /// This process may open raw sockets. A tree that does not tell stands for one that may.
     pub net_raw: bool,
     /// The pod's host name.

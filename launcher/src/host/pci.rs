@@ -23,8 +23,11 @@ pub struct PciFacts {
     pub node: Option<NodeId>,
     /// Its IOMMU group; none without an IOMMU.
     pub group: Option<Group>,
-    /// `/dev/vfio/devices/<this>`, of kernels with device files for iommufd.
+    /// Its name among vfio's devices, whether or not it has a file.
     pub cdev: Option<String>,
+    /// `/dev/vfio/devices/<cdev>` is there, for iommufd.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cdev_file: bool,
     /// Ways to reset it, by preference; none: it cannot be reset.
     pub reset_methods: Vec<String>,
     /// Sizes of its memory regions in bytes.
@@ -51,6 +54,11 @@ pub struct Member {
     pub vfio: bool,
 }
 
+/// A device's own file, for iommufd.
+pub fn cdev_path(root: &HostRoot, cdev: &str) -> Utf8PathBuf {
+    root.dev(&format!("vfio/devices/{cdev}"))
+}
+
 impl PciFacts {
     /// Reads what stands about `address`; none when there is no such device.
     ///
@@ -70,6 +78,8 @@ impl PciFacts {
             let text = file::head(&directory.join(name), 4096)?.unwrap_or_default();
             Ok(text.trim().to_owned())
         };
+        let cdev = entries(&directory.join("vfio-dev")).into_iter().next();
+        let file = cdev.as_ref().map(|name| cdev_path(root, name));
         let hex = |text: String| text.trim_start_matches("0x").to_owned();
         Ok(Some(Self {
             address,
@@ -78,13 +88,19 @@ impl PciFacts {
             physical: target(&directory.join("physfn")).and_then(|name| name.parse().ok()),
             node: numa::pci_locality(root, &address.to_string(), topology)?.node(),
             group: group(&directory)?,
-            cdev: entries(&directory.join("vfio-dev")).into_iter().next(),
+            cdev,
+            cdev_file: file.is_some_and(|file| file.exists()),
             reset_methods: text("reset_method")?
                 .split_whitespace()
                 .map(str::to_owned)
                 .collect(),
             bars: bars(&directory.join("resource"))?,
         }))
+    }
+
+    /// What iommufd opens, where the pod has it.
+    pub fn openable_cdev(&self) -> Option<String> {
+        self.cdev.clone().filter(|_| self.cdev_file)
     }
 
     /// vfio has it: by vfio-pci or a driver of the vendor's that stands in for it.

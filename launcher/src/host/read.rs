@@ -87,6 +87,7 @@ impl HostFacts {
             kvm: root.dev("kvm").exists(),
             vhost_net: root.dev("vhost-net").exists(),
             tun: root.dev("net/tun").exists(),
+            iommufd: root.dev("iommu").exists(),
             net_raw: rights::net_raw(root)?,
             hostname: hostname(root)?,
             resolver: resolver::read(root)?,

@@ -1,6 +1,7 @@
 //! Numbers of the files that QEMU inherits.
 
 use crate::net::plan::NetworkPlan;
+use crate::passthrough::plan::PassthroughPlan;
 
 /// The first number: everything below is the spawner's own.
 const FIRST: i32 = 10;
@@ -18,6 +19,10 @@ pub struct Fds {
     pub nics: Vec<NicFds>,
     /// The serial console's log.
     pub serial_log: Option<i32>,
+    /// `/dev/iommu`, where devices of the host go by it.
+    pub iommufd: Option<i32>,
+    /// One for each device of the host that goes by iommufd.
+    pub devices: Vec<i32>,
 }
 
 /// Numbers of one NIC.
@@ -31,7 +36,12 @@ pub struct NicFds {
 
 impl Fds {
     /// Numbers for one VM.
-    pub fn number(serial_console: bool, network: &NetworkPlan) -> Self {
+    pub fn number(
+        serial_console: bool,
+        network: &NetworkPlan,
+        passthrough: &PassthroughPlan,
+    ) -> Self {
+        let cdevs = passthrough.devices.iter().flat_map(|device| &device.cdev);
         let mut numbers = FIRST..;
         let mut take = || numbers.next().unwrap_or(i32::MAX);
         Self {
@@ -49,6 +59,8 @@ impl Fds {
                 })
                 .collect(),
             serial_log: serial_console.then(&mut take),
+            iommufd: passthrough.by_iommufd().then(&mut take),
+            devices: cdevs.map(|_| take()).collect(),
         }
     }
 }

@@ -171,7 +171,7 @@ pub fn build(parts: Parts<'_>) -> Result<(Machine, Vec<Notice>), Vec<Violation>>
         action: boot::action(spec.lifecycle.reboot_policy, spec.devices.watchdog.as_ref()),
         boot: boot::boot(spec.lifecycle.start_paused),
         kernel: kernel(parts),
-        objects: objects(spec, ram.objects),
+        objects: objects(spec, ram.objects, parts.fds.iommufd),
         chardevs: serial::chardevs(parts.fds),
         blockdevs: backends
             .into_iter()
@@ -203,12 +203,13 @@ fn kernel(parts: Parts<'_>) -> Option<Kernel> {
     Some(boot::kernel(boot, parts.kernel_boot))
 }
 
-fn objects(spec: &Spec, ram: Vec<Props>) -> Vec<Props> {
+fn objects(spec: &Spec, ram: Vec<Props>, iommufd: Option<i32>) -> Vec<Props> {
     let mut objects = ram;
     objects.extend(iothread::objects(1..=spec.iothreads.count));
     if spec.devices.rng {
         objects.push(rng::backend());
     }
+    objects.extend(iommufd.map(hostdev::iommufd));
     objects
 }
 
@@ -277,12 +278,14 @@ fn devices(parts: Parts<'_>, backends: &[Backend]) -> Result<Vec<Device>, Vec<Vi
     devices.extend(controllers(spec, virtio));
     devices.extend(disks(spec, virtio, backends));
     let passed = parts.passthrough.devices.iter().zip(&spec.host_devices);
+    let mut numbers = parts.fds.devices.iter().copied();
     devices.extend(passed.map(|(passed, asked)| {
+        let number = passed.cdev.as_ref().and_then(|_| numbers.next());
         let placed = parts.placement.devices.iter();
         let node = placed
             .filter(|device| device.name == passed.name)
             .find_map(|device| device.guest_node);
-        hostdev::device(passed, asked, node)
+        hostdev::device(passed, asked, node, number)
     }));
     if asked.balloon {
         let reporting = spec.memory.free_page_reporting && balloon::may_report(parts.placement);

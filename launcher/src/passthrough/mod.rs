@@ -2,15 +2,16 @@
 //!
 //! ```text
 //!  /etc/podinfo/network-info ┐
-//!  PCIDEVICE_*, annotation   ├─► assign ─► preflight (what sysfs showed) ─► plan ─► vfio (the ioctls, before QEMU)
-//!  PCI_RESOURCE_*            ┘
+//!  PCIDEVICE_*, annotation   ├─► assign ─► preflight (what sysfs showed) ─► plan ─┬─► vfio (the ioctls, before QEMU)
+//!  PCI_RESOURCE_*            ┘                                                    └─► iommufd (files for QEMU)
 //! ```
 //!
 //! QEMU's own words for what goes wrong here name neither the device nor the remedy, so everything is asked before it
-//! starts. With legacy groups QEMU opens `/dev/vfio/<group>` itself (it takes fds only with iommufd), so what is opened
-//! here is closed again.
+//! starts. With legacy groups QEMU opens `/dev/vfio/<group>` itself, so what is opened here is closed again; with iommufd it
+//! is handed the files.
 
 pub mod assign;
+pub mod iommufd;
 pub mod mdev;
 pub mod memlock;
 pub mod plan;

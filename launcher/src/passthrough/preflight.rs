@@ -171,6 +171,7 @@ mod tests {
             node: None,
             group: Some(Group { id: 17, members }),
             cdev: None,
+            cdev_file: false,
             reset_methods: vec!["flr".to_owned()],
             bars: vec![0x4000],
         }

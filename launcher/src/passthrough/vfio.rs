@@ -189,7 +189,7 @@ pub fn raise_memlock(pid: i32, needed: Bytes) -> io::Result<()> {
     Ok(())
 }
 
-fn open(path: &Utf8PathBuf, group: u32) -> Result<File, GroupError> {
+pub(super) fn open(path: &Utf8PathBuf, group: u32) -> Result<File, GroupError> {
     OpenOptions::new()
         .read(true)
         .write(true)

@@ -66,7 +66,7 @@ impl LaunchPlan {
         options: &Options,
     ) -> Result<Self, Refusal> {
         let uid = spec.identity.uid;
-        let numbers = Fds::number(spec.devices.serial_console, &network);
+        let numbers = Fds::number(spec.devices.serial_console, &network, &passthrough);
         let kernel_boot = options
             .kernel_boot_dir
             .clone()
@@ -87,7 +87,7 @@ impl LaunchPlan {
         Ok(Self {
             argv: argv::render(&options.qemu, &machine),
             placement,
-            fds: fds::planned(&numbers, &network, &options.paths, uid),
+            fds: fds::planned(&numbers, (&network, &passthrough), &options.paths, uid),
             network,
             storage,
             passthrough,

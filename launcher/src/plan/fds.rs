@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use crate::machine::fds::{Fds, NicFds};
 use crate::net::plan::{NetworkPlan, NicPlan};
+use crate::passthrough::plan::PassthroughPlan;
 use crate::plan::{Open, PlannedFd};
 use crate::pod::PodPaths;
 
@@ -13,7 +14,7 @@ const STDERR: i32 = 2;
 /// Every inherited file, by number.
 pub(super) fn planned(
     fds: &Fds,
-    network: &NetworkPlan,
+    (network, passthrough): (&NetworkPlan, &PassthroughPlan),
     paths: &PodPaths,
     uid: Uuid,
 ) -> Vec<PlannedFd> {
@@ -37,6 +38,15 @@ pub(super) fn planned(
         fds.serial_log
             .map(|number| log(number, paths.serial_log(uid))),
     );
+    planned.extend(fds.iommufd.map(|number| PlannedFd {
+        number,
+        open: Open::Iommufd,
+    }));
+    let cdevs = passthrough.devices.iter().flat_map(|one| &one.cdev);
+    planned.extend(cdevs.zip(&fds.devices).map(|(cdev, number)| PlannedFd {
+        number: *number,
+        open: Open::VfioDevice { cdev: cdev.clone() },
+    }));
     planned
 }
 

@@ -8,6 +8,7 @@ use hugepages::Bytes;
 use numa::{CpuSet, Kib, Node, NodeId, NodeMemory, Topology};
 use uuid::Uuid;
 
+use crate::host::pci::{Group, PciFacts};
 use crate::host::{CpuIdentity, HostFacts, ImageFormat, Resolver};
 use crate::net::plan::{BridgePlan, Masquerade, NetworkPlan, NicPlan, Setup, TapPlan, Wiring};
 use crate::placement::{
@@ -20,6 +21,7 @@ use crate::spec::cpu::{Cpu, CpuFeature, FeaturePolicy};
 use crate::spec::device::Devices;
 use crate::spec::disk::{Bus, Disk, DiskKind, ErrorPolicy, NoCloud, Source};
 use crate::spec::firmware::{Chassis, Clock, Firmware, KernelBoot};
+use crate::spec::host_device::{HostDevice, Kind};
 use crate::spec::iothread::Iothreads;
 use crate::spec::memory::Memory;
 use crate::spec::nic::{Binding, DhcpOptions, Network, Nic, NicModel};
@@ -180,6 +182,7 @@ pub(crate) fn facts() -> HostFacts {
         kvm: true,
         vhost_net: true,
         tun: true,
+        iommufd: false,
         net_raw: true,
         hostname: "virt-launcher-vm".to_owned(),
         resolver: Resolver::default(),
@@ -339,5 +342,39 @@ pub(crate) fn two_cells() -> Placement {
         guest_nodes: vec![cell(0, "0-1"), cell(1, "2-3")],
         binding: MemoryBinding::Bind,
         fill: vec![fill(0, "0-3"), fill(1, "4-7")],
+    }
+}
+
+/// An interface's VF, named by the annotation.
+pub(crate) fn vf(name: &str, address: &str) -> HostDevice {
+    HostDevice {
+        name: name.to_owned(),
+        path: format!("spec.domain.devices.interfaces[{name}]"),
+        kind: Kind::Sriov {
+            network: format!("{name}-network"),
+        },
+        boot_order: None,
+        pci_address: None,
+        told: address.parse().ok(),
+    }
+}
+
+/// That VF on vfio-pci, with its file where it has one.
+pub(crate) fn vf_facts(address: &str, file: Option<&str>) -> PciFacts {
+    let address = address.parse().unwrap();
+    PciFacts {
+        address,
+        driver: Some("vfio-pci".to_owned()),
+        id: "8086:1520".to_owned(),
+        physical: None,
+        node: None,
+        group: Some(Group {
+            id: 17,
+            members: Vec::new(),
+        }),
+        cdev: Some(file.unwrap_or("vfio9").to_owned()),
+        cdev_file: file.is_some(),
+        reset_methods: vec!["flr".to_owned()],
+        bars: vec![0x4000],
     }
 }

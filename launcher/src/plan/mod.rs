@@ -117,6 +117,13 @@ pub enum Open {
         /// From 0.
         queue: u16,
     },
+    /// `/dev/iommu`.
+    Iommufd,
+    /// A device of the host.
+    VfioDevice {
+        /// Its name below `/dev/vfio/devices`.
+        cdev: String,
+    },
 }
 
 /// Start and stop.

@@ -87,6 +87,8 @@ fn open(open: &Open) -> String {
         Open::Log { path } => format!("appends to {path}"),
         Open::Tap { tap, queue } => format!("{tap}, queue {queue}"),
         Open::VhostNet { tap, queue } => format!("/dev/vhost-net for {tap}, queue {queue}"),
+        Open::Iommufd => "an iommufd".to_owned(),
+        Open::VfioDevice { cdev } => format!("vfio's device {cdev}"),
     }
 }
 

@@ -228,6 +228,7 @@ mod tests {
             id: "ua-sriov-fast".to_owned(),
             device: Host::Pci("0000:82:02.1".parse().unwrap()),
             group: Some(17),
+            cdev: None,
             host_node: Some(1),
             source: "network-info".to_owned(),
         }]

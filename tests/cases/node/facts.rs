@@ -40,17 +40,19 @@ fn facts_of_the_kernel() -> Result<()> {
     ];
     ensure!(free == [1, 5], "free 1Gi pages {free:?}");
     let vfs = nic::all_vfs()?;
-    ensure!(vfs.len() == 4, "VFs {vfs:?}");
+    ensure!(vfs.len() == 5, "VFs {vfs:?}");
     let mut groups: Vec<String> = Vec::new();
-    for vf in &vfs {
-        ensure!(nic::numa_node(vf)? == 1, "{vf} is elsewhere");
+    for (vf, node) in vfs.iter().zip([1, 1, 1, 1, 0]) {
+        ensure!(nic::numa_node(vf)? == node, "{vf} is elsewhere");
         ensure!(nic::driver(vf)?.is_none(), "{vf} has a driver");
         groups.push(nic::group(vf)?);
     }
-    groups.push(nic::group(&nic::pf("pf0")?)?);
+    for pf in ["pf0", "pf1"] {
+        groups.push(nic::group(&nic::pf(pf)?)?);
+    }
     groups.sort();
     groups.dedup();
-    ensure!(groups.len() == 5, "groups {groups:?}");
+    ensure!(groups.len() == 7, "groups {groups:?}");
     let bound = nic::bind(&vfs[0], "vfio-pci")?;
     ensure!(std::path::Path::new(&format!("/dev/vfio/{}", bound.group)).exists());
     Ok(())

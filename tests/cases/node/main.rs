@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use tests::node::Case;
 
 mod facts;
+mod forwarder;
 mod held_back;
+mod iommufd;
 mod masquerade;
 mod memory;
 mod placed;
@@ -13,10 +15,12 @@ mod pods;
 mod shapes;
 mod sriov;
 mod sriov_cells;
+mod sriov_near;
 mod sriov_refused;
 mod sriov_removed;
 mod third_vmi;
 mod told;
+mod vf_bridged;
 mod vlan;
 
 /// In the order in which they run.
@@ -25,13 +29,17 @@ const CASES: &[&[Case]] = &[
     pods::CASES,
     sriov::CASES,
     sriov_cells::CASES,
+    sriov_near::CASES,
+    forwarder::CASES,
     sriov_refused::CASES,
     sriov_removed::CASES,
     placed::CASES,
     memory::CASES,
     masquerade::CASES,
+    vf_bridged::CASES,
     vlan::CASES,
     shapes::CASES,
+    iommufd::CASES,
 ];
 
 fn main() -> ExitCode {

@@ -43,6 +43,7 @@ pub(crate) const UNFIT: Shape = Shape {
     iommu: Iommu::Intel {
         interrupt_remapping: false,
     },
+    iommufd: false,
 };
 
 pub(crate) const CASES: &[Case] = &[

@@ -29,7 +29,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// A plan's texts below `key`, one a line.
-fn texts(told: &Value, key: &str) -> String {
+pub(crate) fn texts(told: &Value, key: &str) -> String {
     let list = told[key].as_array().map(Vec::as_slice).unwrap_or_default();
     list.iter()
         .map(|one| {
@@ -69,7 +69,7 @@ fn cpus_on_the_other_node() -> Result<()> {
 }
 
 /// The plan's violations for a pod, one a line.
-fn refused_by_plan(pod: Pod, text: &str) -> Result<String> {
+pub(crate) fn refused_by_plan(pod: Pod, text: &str) -> Result<String> {
     let (code, told) = pod.plan_text(text)?;
     log(&format!("{told:#}"));
     ensure!(code == 3, "exit code {code}: {told:#}");
@@ -141,6 +141,12 @@ fn refused() -> Result<()> {
     let why = refused_by_run(pod.options(["--env", &plugin(&address)]), &vmi(&changes)?)?;
     tell("no device node", why);
     let group = vf.bound.group.clone();
+    // Before virt-handler has given it to the pod's user.
+    let node = format!("vfio/{group}");
+    let pod = third_vmi::pod("denied", "4-5", "1", 1).options(["--device", "vfio/vfio"]);
+    let pod = pod.options(["--root-device", &node, "--env", &plugin(&address)]);
+    let why = refused_by_run(pod, &vmi(&changes)?)?;
+    tell("device node of root's", why);
     vf.give_back()?;
     nic::clear_wire()?;
     told::snapshot(

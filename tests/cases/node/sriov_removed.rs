@@ -3,8 +3,10 @@
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use camino::{Utf8Path, Utf8PathBuf};
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use tests::namespace;
 use tests::node::pod::Running;
 use tests::node::shape::DEFAULT;
 use tests::node::{Case, kernel, log, nic};
@@ -12,18 +14,27 @@ use tests::node::{Case, kernel, log, nic};
 use super::third_vmi::{self, GUEST, Vf};
 use super::told;
 
-pub(crate) const CASES: &[Case] = &[Case {
-    name: "sriov-removed-under-guests",
-    shape: &DEFAULT,
-    run: removed,
-}];
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "sriov-removed-under-guests",
+        shape: &DEFAULT,
+        run: removed,
+    },
+    Case {
+        name: "sriov-removed-with-its-physical-function",
+        shape: &DEFAULT,
+        run: without_physical_function,
+    },
+];
+
+const NUMVFS: &str = "/sys/class/net/pf0/device/sriov_numvfs";
 
 fn removed() -> Result<()> {
     let (vf, other) = (Vf::ready(0)?, Vf::ready(1)?);
     let (address, other_address) = (vf.bound.address.clone(), other.bound.address.clone());
     let server = third_vmi::serve(&vf)?;
-    let mut first = start(&vf, "first", "4-5", "10.244.0.10")?;
-    let mut second = start(&other, "second", "6-7", "10.244.0.11")?;
+    let mut first = start(&vf, "first", ("4-5", "1"), "10.244.0.10")?;
+    let mut second = start(&other, "second", ("6-7", "1"), "10.244.0.11")?;
     let console = third_vmi::guest_reached_out(&mut first, &vf)?;
     second.started.wait_for("guest: running", GUEST)?;
     second.console()?.wait_for("demo: ready", GUEST)?;
@@ -42,8 +53,7 @@ fn removed() -> Result<()> {
     // One that does not run cannot let go, and says so for as long.
     let (code, _) = second.exec(&["ctl", "pause"])?;
     ensure!(code == Some(0), "exit code {code:?}");
-    let pf = "/sys/class/net/pf0/device/sriov_numvfs";
-    let host = write(pf.to_owned(), "0".to_owned());
+    let host = write(NUMVFS.to_owned(), "0".to_owned());
     second.started.wait_for("device-wanted-back", GUEST)?;
     ensure!(state(&second)? == "wanted-back", "{:?}", state(&second));
     ensure!(!host.is_finished(), "the host did not wait");
@@ -60,7 +70,7 @@ fn removed() -> Result<()> {
         said.push(told::events(pod, "device-"));
     }
     drop((server, console));
-    kernel::write(pf, "4")?;
+    kernel::write(NUMVFS, "4")?;
     third_vmi::free_pages(third_vmi::FREE)?;
     nic::clear_wire()?;
     told::snapshot(
@@ -71,9 +81,41 @@ fn removed() -> Result<()> {
     Ok(())
 }
 
-fn start(vf: &Vf, name: &str, cpus: &str, address: &str) -> Result<Running> {
+/// The driver of the physical function is taken away, and its VFs go with it. A VF has no `remove` of its own in sysfs
+/// (`pci_dev_hp_attrs_are_visible`).
+fn without_physical_function() -> Result<()> {
+    let vf = Vf::on_node_0()?;
+    let address = vf.bound.address.clone();
+    let file = format!("/sys/bus/pci/devices/{address}/remove");
+    ensure!(!Utf8Path::new(&file).exists(), "there is {file}");
+    let pf = nic::pf("pf1")?;
+    let mut pod = start(&vf, "orphan", ("0-1", "0"), "10.244.0.10")?;
+    pod.started.wait_for("guest: running", GUEST)?;
+    pod.console()?.wait_for("demo: ready", GUEST)?;
+    let driver = "/sys/bus/pci/drivers/igb";
+    done(write(format!("{driver}/unbind"), pf.clone()))?;
+    pod.started.wait_for("device-gone", GUEST)?;
+    ensure!(state(&pod)? == "gone", "{:?}", state(&pod));
+    ensure!(nic::driver(&address)?.is_none(), "still there");
+    pod.signal(Signal::SIGTERM)?;
+    pod.succeed(GUEST)?;
+    let said = told::events(&pod, "device-");
+
+    // As the node's boot leaves it.
+    kernel::write(format!("{driver}/bind"), &pf)?;
+    let mut links = Utf8PathBuf::from(format!("/sys/bus/pci/devices/{pf}/net")).read_dir_utf8()?;
+    let link = links.next().context("igb makes a link")??;
+    let link = link.file_name();
+    namespace::run("ip", &["link", "set", link, "name", "pf1", "up"])?;
+    kernel::write("/sys/class/net/pf1/device/sriov_numvfs", "1")?;
+    nic::clear_wire()?;
+    told::snapshot("without-physical-function", &said, &[(&address, "VF")]);
+    Ok(())
+}
+
+fn start(vf: &Vf, name: &str, (cpus, mems): (&str, &str), address: &str) -> Result<Running> {
     let options = vf.options();
-    third_vmi::pod(name, cpus, "1", 1)
+    third_vmi::pod(name, cpus, mems, 1)
         .options(["--address", address])
         .options(options.iter().map(String::as_str))
         .arguments(["--log-format", "json"])

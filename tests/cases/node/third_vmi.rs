@@ -19,22 +19,35 @@ const GIB: u64 = 1 << 30;
 const VLAN: u16 = 100;
 const PORT: u16 = 8080;
 
-/// One VF of `pf0` with its MAC and VLAN, and somebody on the other end of its VLAN.
+/// One VF with its MAC and VLAN, and somebody on the other end of its VLAN.
 pub(crate) struct Vf {
     pub(crate) bound: Bound,
     pub(crate) mac: String,
+    /// Its physical function and its number there.
+    of: (&'static str, u32),
+    /// Among all of the node.
     number: u32,
 }
 
 impl Vf {
+    /// One of node 1's.
     pub(crate) fn ready(number: u32) -> Result<Self> {
-        let mac = format!("02:00:00:00:00:{:02x}", 16 + number);
+        Self::of(("pf0", number), number)
+    }
+
+    /// Node 0's only one.
+    pub(crate) fn on_node_0() -> Result<Self> {
+        Self::of(("pf1", 0), 4)
+    }
+
+    fn of(of: (&'static str, u32), number: u32) -> Result<Self> {
         let vf = Self {
-            bound: nic::bind(&nic::vf("pf0", number)?, "vfio-pci")?,
-            mac,
+            bound: nic::bind(&nic::vf(of.0, of.1)?, "vfio-pci")?,
+            mac: format!("02:00:00:00:00:{:02x}", 16 + number),
+            of,
             number,
         };
-        nic::set_vf("pf0", number, &vf.mac, vf.vlan())?;
+        nic::set_vf(of.0, of.1, &vf.mac, vf.vlan())?;
         nic::wire_address(vf.vlan(), &format!("{}/24", vf.outside()))?;
         Ok(vf)
     }
@@ -61,9 +74,12 @@ impl Vf {
     /// What a device plugin does to a pod.
     pub(crate) fn options(&self) -> Vec<String> {
         let mut options = self.device();
-        let variable = format!("PCIDEVICE_EXAMPLE_COM_FAST={}", self.bound.address);
-        options.extend(["--env".to_owned(), variable]);
+        options.extend(["--env".to_owned(), self.variable()]);
         options
+    }
+
+    pub(crate) fn variable(&self) -> String {
+        format!("PCIDEVICE_EXAMPLE_COM_FAST={}", self.bound.address)
     }
 
     pub(crate) fn device(&self) -> Vec<String> {
@@ -77,8 +93,8 @@ impl Vf {
 
     /// Takes back what [`Self::ready`] did, in the order of a CNI that is torn down.
     pub(crate) fn give_back(self) -> Result<()> {
-        nic::set_vf("pf0", self.number, "00:00:00:00:00:00", 0)?;
-        let Self { bound, .. } = self;
+        let Self { bound, of, .. } = self;
+        nic::set_vf(of.0, of.1, "00:00:00:00:00:00", 0)?;
         let address = bound.address.clone();
         drop(bound);
         // Reusable: the host's own driver makes a netdev of it.

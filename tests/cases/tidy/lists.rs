@@ -78,6 +78,7 @@ pub(crate) const UNSAFE: &[&str] = &[
     "launcher/src/monitor/pidfd.rs",
     "launcher/src/monitor/spawn.rs",
     "launcher/src/net/tap.rs",
+    "launcher/src/passthrough/iommufd.rs",
     "launcher/src/passthrough/vfio.rs",
     "launcher/src/readable.rs",
     "launcher/src/supervise/channel.rs",
@@ -87,7 +88,7 @@ pub(crate) const UNSAFE: &[&str] = &[
 ];
 
 /// How many blocks they have.
-pub(crate) const UNSAFE_BLOCKS: usize = 33;
+pub(crate) const UNSAFE_BLOCKS: usize = 35;
 
 /// Files past the soft cap, and why they are one.
 pub(crate) const LONG: &Listed = &[
@@ -167,10 +168,10 @@ pub(crate) fn crates() -> BTreeMap<&'static str, Vec<String>> {
             "uuid",
             "spec plan passthrough pod machine storage net/plan host",
         ),
-        ("vfio-bindings", "passthrough/vfio"),
+        ("vfio-bindings", "passthrough/vfio passthrough/iommufd"),
         (
             "vmm-sys-util",
-            "kvm net/tap monitor passthrough/vfio supervise qmp",
+            "kvm net/tap monitor passthrough/vfio passthrough/iommufd supervise qmp",
         ),
     ];
     let place = |room: &str| match room {

@@ -66,6 +66,14 @@ pub fn group(address: &str) -> Result<String> {
         .to_owned())
 }
 
+/// A device's file below `/dev/vfio/devices`, for iommufd, while vfio has it.
+pub fn cdev(address: &str) -> Result<String> {
+    let directory = Utf8PathBuf::from(format!("{DEVICES}/{address}/vfio-dev"));
+    let mut entries = directory.read_dir_utf8().context("vfio has it")?;
+    let entry = entries.next().context("vfio names it")??;
+    Ok(entry.file_name().to_owned())
+}
+
 /// The NUMA node that a device says it is on.
 pub fn numa_node(address: &str) -> Result<i32> {
     Ok(read(format!("{DEVICES}/{address}/numa_node"))?.parse()?)

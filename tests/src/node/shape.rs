@@ -15,6 +15,8 @@ pub struct Shape {
     pub nics: &'static [Nic],
     /// What stands between devices and memory.
     pub iommu: Iommu,
+    /// Whether the kernel has `/dev/iommu`, and vfio a file for each device.
+    pub iommufd: bool,
 }
 
 /// One NUMA node.
@@ -55,7 +57,7 @@ pub enum Iommu {
     None,
 }
 
-/// Two nodes of four CPUs; four VFs on node 1; a few 2Mi pages, one 1Gi page on node 0 and five on node 1.
+/// Two nodes of four CPUs; four VFs on node 1, one on node 0; a few 2Mi pages, one 1Gi page on node 0 and five on node 1.
 pub const DEFAULT: Shape = Shape {
     name: "default",
     cells: &[
@@ -73,14 +75,29 @@ pub const DEFAULT: Shape = Shape {
         },
     ],
     threads: 1,
-    nics: &[Nic {
-        cell: 1,
-        vfs: 4,
-        acs: true,
-    }],
+    nics: &[
+        Nic {
+            cell: 1,
+            vfs: 4,
+            acs: true,
+        },
+        Nic {
+            cell: 0,
+            vfs: 1,
+            acs: true,
+        },
+    ],
     iommu: Iommu::Intel {
         interrupt_remapping: true,
     },
+    iommufd: false,
+};
+
+/// The same with iommufd, which the distro's kernels lack.
+pub const IOMMUFD: Shape = Shape {
+    name: "iommufd",
+    iommufd: true,
+    ..DEFAULT
 };
 
 /// Where things of the project and of this boot are.
@@ -185,11 +202,12 @@ impl Shape {
             let cell = nic.cell;
             if !buses.contains(&cell) {
                 buses.push(cell);
+                // The node names NICs in the order of their addresses.
                 args.add(
                     "-device",
                     format!(
                         "pxb-pcie,id=cell{cell},bus=pcie.0,bus_nr={},numa_node={cell}",
-                        0x20 + 0x20 * u32::from(cell)
+                        0x20 * buses.len()
                     ),
                 );
             }
@@ -275,6 +293,9 @@ impl Shape {
             format!("node.run={}", places.program),
             format!("node.vfs={}", vfs.collect::<Vec<_>>().join(",")),
         ];
+        if self.iommufd {
+            words.push("node.iommufd".to_owned());
+        }
         if places.console.is_none() {
             words.push("node.shell=ttyS0 quiet".to_owned());
         }

@@ -115,6 +115,7 @@ fn facts(links: Vec<Link>) -> HostFacts {
         kvm: true,
         vhost_net: true,
         tun: true,
+        iommufd: false,
         net_raw: true,
         hostname: "virt-launcher-vm-x7k2p".into(),
         resolver: Resolver {

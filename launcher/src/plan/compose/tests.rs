@@ -2,7 +2,7 @@
 
 use crate::host::ImageFormat;
 use crate::machine::pci::PciAddress;
-use crate::passthrough::plan::PassthroughPlan;
+use crate::passthrough::{self, plan::PassthroughPlan};
 use crate::placement::Placement;
 use crate::plan::fixtures::{self, cdrom, disk, feature, nic};
 use crate::plan::{Accel, LaunchPlan, Options, text};
@@ -44,6 +44,27 @@ fn keep(name: &str, plan: &LaunchPlan) {
         format!("{name}.json"),
         serde_json::to_string_pretty(plan).unwrap()
     );
+}
+
+/// A VF by the files that QEMU is handed, beside the NIC and the console of the others.
+#[test]
+fn iommufd() {
+    let mut spec = fixtures::spec();
+    spec.host_devices = vec![fixtures::vf("fast", "0000:82:02.1")];
+    let mut facts = fixtures::facts();
+    facts.iommufd = true;
+    let vf = fixtures::vf_facts("0000:82:02.1", Some("vfio3"));
+    facts.pci.insert(vf.address, vf);
+    let (passthrough, notices) = passthrough::plan::plan(&spec, &facts).unwrap();
+    assert_eq!(notices, []);
+    let parts = (
+        fixtures::network(&spec),
+        fixtures::storage(&spec),
+        passthrough,
+    );
+    let options = fixtures::options(Accel::Kvm);
+    let plan = LaunchPlan::compose(&spec, &facts, parts, &options).unwrap();
+    keep("iommufd", &plan);
 }
 
 #[test]
