@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use tests::node::shape::{Cell, Iommu, Nic, Shape};
+use tests::node::shape::{Cell, Iommu, Kernel, Nic, Shape};
 use tests::node::{Case, inside, suite};
 
 /// One socket, no pages: nothing here is about places.
@@ -41,6 +41,7 @@ const SHAPE: Shape = Shape {
     iommu: Iommu::Intel {
         interrupt_remapping: true,
     },
+    kernel: Kernel::Current,
 };
 
 const CASES: &[Case] = &[Case {

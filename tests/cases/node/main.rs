@@ -8,6 +8,7 @@ mod facts;
 mod held_back;
 mod masquerade;
 mod memory;
+mod older;
 mod placed;
 mod pods;
 mod shapes;
@@ -32,6 +33,7 @@ const CASES: &[&[Case]] = &[
     masquerade::CASES,
     vlan::CASES,
     shapes::CASES,
+    older::CASES,
 ];
 
 fn main() -> ExitCode {
