@@ -15,18 +15,17 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 pub fn replace(directory: impl AsFd, name: &str, content: &[u8]) -> io::Result<()> {
     let directory = directory.as_fd();
     let fresh = format!("{name}.new");
-    // One that a killed writer left, which may be a link by now.
-    match unlinkat(directory, fresh.as_str(), UnlinkatFlags::NoRemoveDir) {
-        Ok(()) | Err(Errno::ENOENT) => {}
-        Err(errno) => return Err(errno.into()),
-    }
+    let fresh = fresh.as_str();
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-    let file = openat(
-        directory,
-        fresh.as_str(),
-        flags,
-        Mode::S_IRUSR | Mode::S_IWUSR,
-    )?;
+    let open = || openat(directory, fresh, flags, Mode::S_IRUSR | Mode::S_IWUSR);
+    let file = match open() {
+        // A killed writer left one, which may be a link by now.
+        Err(Errno::EEXIST) => {
+            unlinkat(directory, fresh, UnlinkatFlags::NoRemoveDir)?;
+            open()?
+        }
+        opened => opened?,
+    };
     File::from(file).write_all(content)?;
-    Ok(renameat(directory, fresh.as_str(), directory, name)?)
+    Ok(renameat(directory, fresh, directory, name)?)
 }

@@ -32,27 +32,36 @@ const PHASES: &[(&str, &str)] = &[
     ("privileges-dropped", "privileges dropped, read back"),
     ("guest-running", "last commands, cont"),
 ];
+/// They begin together and are told together, when the later one has ended.
+const BESIDE: [&str; 2] = ["qemu-ready", "network-ready"];
 const EXEC: &str = "PID 1, supervisor's exec";
 
 impl Timeline {
     /// One launch.
     pub(crate) fn add(&mut self, executed: f64, before: &[Value], running: &Value) -> Result<()> {
-        let mut ends = BTreeMap::new();
+        let mut told = BTreeMap::new();
         for line in before.iter().chain([running]) {
             let known = PHASES.iter().find(|(event, _)| line["event"] == *event);
-            if let Some((event, name)) = known {
-                let (end, took) = (elapsed_ms(executed, line)?, line["ms"].as_f64());
-                ends.insert(*event, end);
-                let begin = match *event {
-                    // Its own duration is the whole launch's.
-                    "guest-running" => ends.get("privileges-dropped").copied(),
-                    _ => None,
-                };
-                let begin = begin.unwrap_or(end - took.unwrap_or(0.0));
-                self.phases.entry(name).or_default().push((begin, end));
-                if *event == "planned" {
-                    self.phases.entry(EXEC).or_default().push((0.0, begin));
-                }
+            if let Some((event, _)) = known {
+                let took = line["ms"].as_f64().unwrap_or(0.0);
+                told.insert(*event, (elapsed_ms(executed, line)?, took));
+            }
+        }
+        let beside = BESIDE.iter().filter_map(|event| told.get(event));
+        let longest = beside.map(|(_, took)| *took).fold(0.0, f64::max);
+        for (event, name) in PHASES {
+            let Some(&(end, took)) = told.get(event) else {
+                continue;
+            };
+            let (begin, end) = match *event {
+                // Its own duration is the whole launch's.
+                "guest-running" => (told.get("privileges-dropped").map_or(end, |it| it.0), end),
+                event if BESIDE.contains(&event) => (end - longest, end - longest + took),
+                _ => (end - took, end),
+            };
+            self.phases.entry(name).or_default().push((begin, end));
+            if *event == "planned" {
+                self.phases.entry(EXEC).or_default().push((0.0, begin));
             }
         }
         Ok(())

@@ -10,5 +10,5 @@ mod run;
 mod tests;
 
 pub use rules::{Family, TABLE, table, transaction};
+pub use run::list;
 pub(super) use run::{apply, delete};
-pub use run::{list, verify};

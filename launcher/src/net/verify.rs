@@ -4,20 +4,19 @@ use numa::HostRoot;
 
 use super::error::NetError;
 use super::link::Netlink;
-use super::nft;
 use super::plan::{Bridged, NetworkPlan, NicPlan, Wiring};
 use super::setup::addresses;
 use super::sysctl;
 
-/// Reads back links, addresses, settings and rules.
+/// Reads back links, addresses and settings. Rules were read back when they were made.
 ///
 /// # Errors
 ///
 /// Everything that is not as planned.
 pub async fn verify(plan: &NetworkPlan) -> Result<(), Vec<NetError>> {
     let netlink = Netlink::open().map_err(|error| vec![error])?;
-    let (mut failures, ruled) = tokio::join!(differences(&netlink, &plan.nics), nft::verify(plan));
-    failures.extend([settings(plan), ruled].into_iter().filter_map(Result::err));
+    let mut failures = differences(&netlink, &plan.nics).await;
+    failures.extend(settings(plan).err());
     if failures.is_empty() {
         Ok(())
     } else {

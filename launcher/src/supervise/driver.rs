@@ -127,6 +127,8 @@ struct Driver<'a> {
     reports: mpsc::UnboundedReceiver<Report>,
     under_way: BTreeSet<Action>,
     journaled: Option<Journal>,
+    /// The journal or the status may be old: nothing that was begun hangs on it.
+    unwritten: bool,
     services: Services,
     wishes: mpsc::Receiver<Wish>,
     /// Sessions are numbered from the supervisor's own number on, so that no two of one VM are alike.
@@ -172,6 +174,7 @@ impl<'a> Driver<'a> {
             reports,
             under_way: BTreeSet::new(),
             journaled: None,
+            unwritten: false,
             services,
             wishes,
             started: Instant::now(),
@@ -180,7 +183,13 @@ impl<'a> Driver<'a> {
         }
     }
 
-    async fn live(&mut self, mut work: Option<Work<'a>>, asked: &Cell<bool>) -> Ended {
+    async fn live(&mut self, work: Option<Work<'a>>, asked: &Cell<bool>) -> Ended {
+        let ended = self.hear_all(work, asked).await;
+        self.write();
+        ended
+    }
+
+    async fn hear_all(&mut self, mut work: Option<Work<'a>>, asked: &Cell<bool>) -> Ended {
         loop {
             if self.make_way {
                 return Ended::MadeWay;
@@ -212,6 +221,8 @@ impl<'a> Driver<'a> {
                     Some(input) => self.take(input),
                     None => self.publish(),
                 },
+                // Whoever waits for an answer has it first: it costs two files replaced.
+                () = tokio::task::yield_now(), if self.unwritten => self.write(),
             }
         }
     }
@@ -341,6 +352,7 @@ impl<'a> Driver<'a> {
                 self.services.leave_network();
             }
         }
+        let before = self.under_way.len();
         for action in &actions {
             match action {
                 Action::Set(alarm, after) => self.alarms.set(*alarm, *after),
@@ -351,8 +363,10 @@ impl<'a> Driver<'a> {
                 }
             }
         }
-        self.write_journal();
-        self.publish();
+        if self.under_way.len() > before {
+            self.write_journal();
+        }
+        self.unwritten = true;
         let mut left = actions.iter().filter(|action| action.is_command()).count();
         for action in actions {
             if action == Action::Kill {
@@ -378,7 +392,7 @@ impl<'a> Driver<'a> {
         match result {
             Some(true) => self.take(Input::Did(action)),
             Some(false) => self.take(Input::Failed(action)),
-            None => self.write_journal(),
+            None => self.unwritten = true,
         }
     }
 

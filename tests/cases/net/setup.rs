@@ -100,9 +100,9 @@ fn verify_tells_everything_that_differs() {
     let world = World::new();
     let plan = world.plan(Vec::new());
     let (_taps, _up) = world.up(&plan);
-    world.pod.sh(
-        "ip link set tap0 nomaster; sysctl -q -w net.ipv4.ip_forward=0; nft flush chain ip virt_launcher output",
-    );
+    world
+        .pod
+        .sh("ip link set tap0 nomaster; sysctl -q -w net.ipv4.ip_forward=0");
     let failures = world
         .pod
         .block_on(async || verify(&plan).await)
@@ -114,9 +114,6 @@ fn verify_tells_everything_that_differs() {
         [
             format!("link tap0: its bridge's index is `none`, planned was `{bridge}`"),
             "net/ipv4/ip_forward is `0`, planned was `1`".to_owned(),
-            "rules a chain of table `ip virt_launcher` is `guard 2, output 0, postrouting 2, prerouting 2`, \
-             planned was `guard 2, output 1, postrouting 2, prerouting 2`"
-                .to_owned(),
         ]
     );
 }

@@ -8,7 +8,7 @@ use nftables::expr::{
     Expression, Fib, FibFlag, FibResult, Meta, MetaKey, NamedExpression, Payload, PayloadField,
     Prefix, SetItem,
 };
-use nftables::schema::{Chain, NfListObject, Nftables, Rule, Table};
+use nftables::schema::{Chain, NfCmd, NfListObject, Nftables, Rule, Table};
 use nftables::stmt::{Match, NAT, Operator, Statement};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 
@@ -75,6 +75,16 @@ pub fn table(plan: &NetworkPlan, family: Family) -> Option<Vec<NfListObject<'sta
     Some(objects)
 }
 
+/// One transaction that makes the tables, and fails where there is one already.
+pub(super) fn creation(tables: Vec<(Family, Vec<NfListObject<'static>>)>) -> Nftables<'static> {
+    let mut batch = Batch::new();
+    for (family, objects) in tables {
+        batch.add_cmd(NfCmd::Create(table_object(family)));
+        objects.into_iter().for_each(|object| batch.add(object));
+    }
+    batch.to_nftables()
+}
+
 /// One transaction that leaves the tables as given, whatever they were before (nft(8): adding a table that exists
 /// is no error, so it can be deleted either way).
 pub fn transaction(tables: Vec<(Family, Vec<NfListObject<'static>>)>) -> Nftables<'static> {
@@ -83,9 +93,7 @@ pub fn transaction(tables: Vec<(Family, Vec<NfListObject<'static>>)>) -> Nftable
         batch.add(table_object(family));
         batch.delete(table_object(family));
         batch.add(table_object(family));
-        for object in objects {
-            batch.add(object);
-        }
+        objects.into_iter().for_each(|object| batch.add(object));
     }
     batch.to_nftables()
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use nftables::schema::Nftables;
+use nftables::schema::{NfListObject, Nftables};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -18,34 +18,66 @@ use crate::net::undo::Undo;
 /// Far more than a transaction takes, which is milliseconds.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Makes the planned tables in one transaction, noting how to undo it. A table that is as planned is left alone.
+/// Makes the planned tables in one transaction and reads back what came of it, noting how to undo it. A table that is as
+/// planned is left alone.
 pub(in crate::net) async fn apply(
     plan: &NetworkPlan,
     done: &mut Vec<Undo>,
 ) -> Result<(), NetError> {
+    let planned = Family::ALL.map(|family| Some((family, rules::table(plan, family)?)));
+    let mut tables: Vec<_> = planned.into_iter().flatten().collect();
+    if tables.is_empty() {
+        return Ok(());
+    }
+    // To try costs one `nft`, to look first two, and a new pod has no tables.
+    let echo = match run(&rules::creation(tables.clone())).await {
+        // The kernel's EEXIST, by strerror.
+        Err(NetError::Nft { message, .. }) if message.contains("File exists") => {
+            tables = differing(tables).await?;
+            if tables.is_empty() {
+                return Ok(());
+            }
+            run(&rules::transaction(tables.clone())).await?
+        }
+        made => made?,
+    };
+    done.push(Undo::DeleteTables(
+        tables.iter().map(|(family, _)| *family).collect(),
+    ));
+    let wanted: usize = tables.iter().map(|(_, objects)| objects.len()).sum();
+    match confirmed(&echo) == wanted {
+        true => Ok(()),
+        false => read_back(tables).await,
+    }
+}
+
+type Tables = Vec<(Family, Vec<NfListObject<'static>>)>;
+
+/// Those of the tables that are not there as given.
+async fn differing(tables: Tables) -> Result<Tables, NetError> {
     let mut differing = Vec::new();
-    for family in Family::ALL {
-        let Some(objects) = rules::table(plan, family) else {
-            continue;
-        };
+    for (family, objects) in tables {
         let wanted = serde_json::to_value(&objects).map_err(NetError::NftOutput)?;
         let found = list(family).await?;
         if found.map(by_chain) != Some(by_chain(wanted)) {
             differing.push((family, objects));
         }
     }
-    if differing.is_empty() {
-        return Ok(());
-    }
-    let families = differing.iter().map(|(family, _)| *family).collect();
-    run(&rules::transaction(differing)).await?;
-    done.push(Undo::DeleteTables(families));
-    Ok(())
+    Ok(differing)
+}
+
+/// How many chains and rules the kernel has made: each then has the handle that it gave (nft(8), `--echo`).
+pub(super) fn confirmed(echo: &Value) -> usize {
+    let commands = echo["nftables"].as_array().into_iter().flatten();
+    commands
+        .flat_map(|command| [&command["add"]["chain"], &command["add"]["rule"]])
+        .filter(|object| object["handle"].is_u64())
+        .count()
 }
 
 /// Deletes our tables in one transaction; that there are none is no error.
 pub(in crate::net) async fn delete(families: &[Family]) -> Result<(), NetError> {
-    run(&rules::removal(families)).await
+    run(&rules::removal(families)).await.map(drop)
 }
 
 /// Chains and rules of our table as `nft` lists them; none when there is no table.
@@ -74,18 +106,11 @@ pub async fn list(family: Family) -> Result<Option<Value>, NetError> {
     Ok(Some(Value::Array(rules)))
 }
 
-/// Reads back that each planned table is there with as many rules in each chain as planned.
+/// For an `nft` that echoes no handles: that each table is there with as many rules in each chain as given.
 ///
 /// Versions of `nft` may spell the same rule differently, so its text is not compared.
-///
-/// # Errors
-///
-/// [`NetError::NotAsPlanned`], and those of [`list`].
-pub async fn verify(plan: &NetworkPlan) -> Result<(), NetError> {
-    for family in Family::ALL {
-        let Some(objects) = rules::table(plan, family) else {
-            continue;
-        };
+async fn read_back(tables: Tables) -> Result<(), NetError> {
+    for (family, objects) in tables {
         let wanted = count(serde_json::to_value(&objects).map_err(NetError::NftOutput)?);
         let found = list(family).await?.map(count).unwrap_or_default();
         if found != wanted {
@@ -152,14 +177,15 @@ fn normal(value: Value) -> Value {
     }
 }
 
-async fn run(commands: &Nftables<'_>) -> Result<(), NetError> {
+/// The commands back, with what the kernel made of them.
+async fn run(commands: &Nftables<'_>) -> Result<Value, NetError> {
     let input = serde_json::to_vec(commands).map_err(NetError::NftOutput)?;
-    let output = spawn(&["-j", "-f", "-"], &input).await?;
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(failure(&output))
+    let output = spawn(&["-j", "--echo", "-f", "-"], &input).await?;
+    if !output.status.success() {
+        return Err(failure(&output));
     }
+    // Where nothing was made there may be nothing to echo.
+    Ok(serde_json::from_slice(&output.stdout).unwrap_or_default())
 }
 
 async fn spawn(arguments: &[&str], input: &[u8]) -> Result<Output, NetError> {

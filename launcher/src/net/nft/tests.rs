@@ -222,3 +222,16 @@ proptest! {
         prop_assert_eq!(postrouting[1].last().unwrap(), &json!({ "snat": { "addr": &gateway } }));
     }
 }
+
+/// As nft 1.0.6 echoes it: each object with the kernel's handle, a created table with it beside.
+#[test]
+fn what_the_kernel_has_made_has_a_handle() {
+    let echo = json!({"nftables": [
+        {"create": {"table": {"family": "ip", "name": TABLE}, "handle": 1}},
+        {"add": {"chain": {"family": "ip", "table": TABLE, "name": "guard", "handle": 1}}},
+        {"add": {"rule": {"family": "ip", "table": TABLE, "chain": "guard", "expr": [], "handle": 2}}},
+        {"add": {"rule": {"family": "ip", "table": TABLE, "chain": "guard", "expr": []}}},
+    ]});
+    assert_eq!(run::confirmed(&echo), 2);
+    assert_eq!(run::confirmed(&Value::Null), 0);
+}

@@ -20,6 +20,13 @@ impl Driver<'_> {
         );
     }
 
+    /// What is decided and has nothing to wait for it, and what others are told.
+    pub(super) fn write(&mut self) {
+        self.unwritten = false;
+        self.write_journal();
+        self.publish();
+    }
+
     pub(super) fn write_journal(&mut self) {
         let journal = Journal::now(
             &self.state,
