@@ -21,6 +21,7 @@ node: setup ## Build the emulated node into target/node, and its demo guests int
 	@tests/guest/build generic
 	@tests/guest/build testpmd
 	@tests/node/build
+	@tests/node/build older
 
 run: guest ## Boot the demo guest, prove its network both ways, power off
 	cargo build --release --locked -p launcher -p tests --bin virt-launcher --bin prove

@@ -1,6 +1,6 @@
 //! Stock IPv6 clients, and the kernel itself, against our DHCPv6 server and router advertisements.
 
-use std::net::{Ipv6Addr, SocketAddrV6, UdpSocket};
+use std::net::{SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use launcher::net::mac::MacAddr;
 use launcher::net::plan::Ipv6Plan;
 use launcher::net::{dhcp6, ra};
 use serde_json::Value;
+use tests::flood::Asking;
 
 use crate::rig::{self, Rig, Run};
 use crate::served::{Lines, event, run, run_a_while};
@@ -275,42 +276,9 @@ fn resident() -> Result<i64> {
 /// Sends from the guest's link-local address, from an unprivileged port and from a raw socket.
 fn flood(rig: &Rig, count: usize) -> Result<()> {
     rig.as_guest(move || {
-        let eth0 = nix::net::if_::if_nametoindex("eth0")?;
-        let from: Ipv6Addr = "fe80::ff:fe00:9".parse()?;
-        let udp = UdpSocket::bind(SocketAddrV6::new(from, 0, 0, eth0))?;
-        // A well-formed solicitation with a client's identifier and one association.
-        let mut solicit = vec![1, 1, 2, 3, 0, 1, 0, 4, 0, 3, 0, 1, 0, 3, 0, 12];
-        solicit.extend([0; 12]);
-        let raw = icmp6()?;
-        let routers = std::net::Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
-        let routers = nix::sys::socket::SockaddrIn6::from(SocketAddrV6::new(routers, 0, 0, eth0));
-        let servers = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
-        for _ in 0..count {
-            udp.send_to(&solicit, SocketAddrV6::new(servers, 547, 0, eth0))?;
-            // A full queue on the way is no reason to stop.
-            let _lost = nix::sys::socket::sendto(
-                std::os::fd::AsRawFd::as_raw_fd(&raw),
-                &[133, 0, 0, 0, 0, 0, 0, 0],
-                &routers,
-                nix::sys::socket::MsgFlags::empty(),
-            );
-        }
-        Ok(())
+        let asking = Asking::on("eth0", "fe80::ff:fe00:9".parse()?)?;
+        (0..count).try_for_each(|_| asking.ask())
     })
-}
-
-fn icmp6() -> Result<OwnedFd> {
-    use nix::sys::socket::{
-        AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket, sockopt,
-    };
-    let raw = socket(
-        AddressFamily::Inet6,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::IcmpV6,
-    )?;
-    setsockopt(&raw, sockopt::Ipv6MulticastHops, &255)?;
-    Ok(raw)
 }
 
 #[test]

@@ -1,9 +1,13 @@
 //! Whole runs that are placed: threads on their own CPUs and huge pages, as the kernel has them, not as we say.
 
+#[path = "placed_runs/filling.rs"]
+mod filling;
+
 use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use camino::Utf8PathBuf;
 use hugepages::PageSize;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -36,6 +40,41 @@ fn huge(size: &str, guest: &str) -> Value {
     domain["memory"] = json!({"guest": guest, "hugepages": {"pageSize": size}});
     vmi["spec"]["terminationGracePeriodSeconds"] = 0.into();
     vmi
+}
+
+/// A QEMU that waits, before it takes any page, until the test lets it go on.
+struct Gate {
+    qemu: Utf8PathBuf,
+    asked: Utf8PathBuf,
+    opened: Utf8PathBuf,
+}
+
+impl Gate {
+    fn build(world: &World) -> Result<Self> {
+        let (asked, opened) = (world.path().join("asked"), world.path().join("opened"));
+        for fifo in [&asked, &opened] {
+            nix::unistd::mkfifo(fifo.as_std_path(), nix::sys::stat::Mode::S_IRWXU)?;
+        }
+        let script =
+            format!("echo > {asked}; read -r go < {opened}; exec qemu-system-x86_64 \"$@\"");
+        let qemu = world.program("qemu-waiting", &script)?;
+        Ok(Self {
+            qemu,
+            asked,
+            opened,
+        })
+    }
+
+    /// Waits until QEMU does.
+    fn reached(&self) -> Result<()> {
+        fs::read(&self.asked)?;
+        Ok(())
+    }
+
+    fn open(&self) -> Result<()> {
+        fs::write(&self.opened, "\n")?;
+        Ok(())
+    }
 }
 
 /// A paused guest hears no power button: it gets no time for one.
@@ -289,17 +328,12 @@ fn pages_that_vanish_while_qemu_takes_them_are_told_as_a_shortfall() -> Result<(
     let before = fs::read_to_string(nr)?.trim().to_owned();
     let fewer = (before.parse::<u64>()? - 1).to_string();
     // QEMU's own process may not write there, so the thief is here and QEMU waits for it.
-    let (asked, stolen) = (world.path().join("asked"), world.path().join("stolen"));
-    for fifo in [&asked, &stolen] {
-        nix::unistd::mkfifo(fifo.as_std_path(), nix::sys::stat::Mode::S_IRWXU)?;
-    }
-    let script = format!("echo > {asked}; read -r go < {stolen}; exec qemu-system-x86_64 \"$@\"");
-    let waiting = world.program("qemu-waiting", &script)?;
-    let launch = Launch::of(&huge("2Mi", "64Mi")).args(&["--qemu", waiting.as_str()]);
-    std::thread::spawn(move || -> std::io::Result<()> {
-        fs::read(asked)?;
+    let gate = Gate::build(&world)?;
+    let launch = Launch::of(&huge("2Mi", "64Mi")).args(&["--qemu", gate.qemu.as_str()]);
+    std::thread::spawn(move || -> Result<()> {
+        gate.reached()?;
         fs::write(nr, fewer)?;
-        fs::write(stolen, "\n")
+        gate.open()
     });
     let (code, said) = launch.finish()?;
     fs::write(nr, before)?;

@@ -15,6 +15,8 @@ use tests::process::Started;
 pub(crate) const OUTSIDE: &str = "192.0.2.1";
 /// Where each guest takes orders.
 pub(crate) const PORT: u16 = 5200;
+/// Of every link.
+const MTU: &str = "1500";
 /// Beside others that run.
 const BOOT: Duration = Duration::from_secs(400);
 
@@ -96,7 +98,8 @@ pub(crate) fn start(wire: &Wire) -> Result<Vec<Guest>> {
             short: "masq",
             address: "10.244.0.10",
             interface: json!({"masquerade": {}}),
-            options: words(&format!("--address 10.244.0.10 {userspace}")),
+            // As large as the others': a packet's cost is what is compared.
+            options: words(&format!("--address 10.244.0.10 --mtu {MTU} {userspace}")),
             vhost: 0,
             orders: "",
         },
@@ -155,6 +158,9 @@ fn ready(kind: Kind) -> Result<Guest> {
     ensure!(vhost == kind.vhost, "{}: {vhost} of vhost", kind.name);
     let mut console = pod.console()?;
     console.wait_for("demo: ready", BOOT)?;
+    // A VF's is its driver's usual one.
+    let mtu = console.demo("link-mtu").unwrap_or(MTU);
+    ensure!(mtu == MTU, "{}: an MTU of {mtu}", kind.name);
     nic::ping_from_wire(kind.address).context(kind.name)?;
     Ok(Guest {
         name: kind.name,

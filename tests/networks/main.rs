@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use tests::node::shape::{Cell, Iommu, Nic, Shape};
+use tests::node::shape::{Cell, Iommu, Kernel, Nic, Shape};
 use tests::node::{Case, inside, suite};
 
 /// One socket, no pages: nothing here is about places.
@@ -42,6 +42,7 @@ const SHAPE: Shape = Shape {
         interrupt_remapping: true,
     },
     iommufd: false,
+    kernel: Kernel::Current,
 };
 
 const CASES: &[Case] = &[Case {

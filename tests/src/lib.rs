@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod counting;
 pub mod ctl;
 pub mod dhcp_client;
+pub mod flood;
 pub mod guest;
 pub mod hosts;
 pub mod namespace;

@@ -3,16 +3,13 @@
 //! QEMU greets only after it has filled all memory, which takes seconds a hundred GiB: as long as pages come, it is not
 //! late. Of a fill that failed it says `Bad address` whatever the cause, so the counts tell why.
 
-use std::io::IsTerminal;
-
 use hugepages::{Bytes, Counts, Nodes, PageSize, Part, Progress, Request, Sampler, Shortfall};
 use numa::{Cgroup, CpuSet, FactError, HostRoot, NodeId};
 
+use super::progress::{MILESTONE, PROGRESS, bar};
 use crate::machine::memory::by_backend;
 use crate::placement::{Binding, Placement};
 
-/// Target of events that only a terminal shows, each in place of the one before.
-const PROGRESS: &str = "progress";
 /// Memory that cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum FillError {
@@ -107,9 +104,8 @@ impl Fill {
         };
         let before = self.last.as_ref().map_or(Bytes(0), Progress::filled);
         let more = progress.filled() > before;
-        let terminal = std::io::stderr().is_terminal();
         let tenths = progress.filled().0.saturating_mul(10) / progress.wanted().0.max(1);
-        tell(&progress, !terminal && tenths > self.told);
+        tell(&progress, tenths > self.told);
         self.told = tenths;
         self.last = Some(progress);
         more
@@ -137,17 +133,18 @@ impl Fill {
     }
 }
 
-/// Every time for a terminal, which shows the last alone; now and then for a log.
-fn tell(progress: &Progress, log: bool) {
+/// Every time for a terminal, which shows the last alone; at each tenth for a log.
+fn tell(progress: &Progress, tenth: bool) {
     let (filled, wanted) = (progress.filled(), progress.wanted());
-    let text = format!("memory: {filled} of {wanted} filled");
-    tracing::info!(target: PROGRESS, event = "progress", "{text}");
-    if log {
+    let bar = bar(filled.0, wanted.0);
+    tracing::info!(target: PROGRESS, event = "progress", progress = true, "memory: {bar} {filled} of {wanted} filled");
+    if tenth {
         tracing::info!(
+            target: MILESTONE,
             event = "memory-filling",
             filled = filled.0,
             wanted = wanted.0,
-            "{text}"
+            "memory: {filled} of {wanted} filled"
         );
     }
 }

@@ -14,7 +14,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::args::LogFormat;
-use crate::apply::progress::PROGRESS;
+use crate::apply::progress::{MILESTONE, PROGRESS};
 use crate::inspect::escape;
 
 /// Turns logging on. `VIRT_LAUNCHER_LOG` holds a filter such as `debug`; `info` is the default.
@@ -22,7 +22,8 @@ pub fn start(format: LogFormat) {
     let mut filter =
         EnvFilter::try_from_env("VIRT_LAUNCHER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let terminal = format == LogFormat::Text && std::io::stderr().is_terminal();
-    if let (false, Ok(off)) = (terminal, format!("{PROGRESS}=off").parse()) {
+    let unshown = if terminal { MILESTONE } else { PROGRESS };
+    if let Ok(off) = format!("{unshown}=off").parse() {
         filter = filter.add_directive(off);
     }
     let builder = tracing_subscriber::fmt()

@@ -19,6 +19,12 @@ pub(super) async fn console(desk: &Desk, read_only: bool) -> Result<(), CtlError
     let (log, socket) = (path("log")?, path("socket")?);
     let mut follower = Follower::open(&log).map_err(CtlError::Console)?;
     let types = !read_only && std::io::stdin().is_terminal();
+    if !read_only && !types {
+        tracing::warn!(
+            event = "console-only-shown",
+            "console: standard input is no terminal: it is shown, and nothing is typed"
+        );
+    }
     let show = async {
         if types {
             let name = socket.file_name().unwrap_or_default();

@@ -63,8 +63,8 @@ async fn bridge(netlink: &Netlink, nic: &NicPlan) -> Result<(), NetError> {
     must_be(
         &tap.name,
         "its bridge's index",
-        tap.controller,
-        Some(bridge.index),
+        index(tap.controller),
+        index(Some(bridge.index)),
     )?;
     must_be(&tap.name, "its MTU", tap.mtu, nic.mtu)?;
     for link in [&bridge, &tap] {
@@ -93,15 +93,23 @@ async fn port(
     bridge: u32,
 ) -> Result<(), NetError> {
     let port = netlink.must_find(&bridged.nic).await?;
-    let wanted = Some(bridge);
-    must_be(&port.name, "its bridge's index", port.controller, wanted)?;
+    let (found, wanted) = (index(port.controller), index(Some(bridge)));
+    must_be(&port.name, "its bridge's index", found, wanted)?;
     must_be(&port.name, "that it is up", port.up, true)?;
     let dummy = netlink.must_find(&nic.pod_link).await?;
-    let (mac, wanted) = (dummy.mac, Some(bridged.pod_mac));
+    let mac = dummy
+        .mac
+        .map_or_else(|| "none".to_owned(), |mac| mac.to_string());
+    let wanted = bridged.pod_mac.to_string();
     must_be(&dummy.name, "its MAC address", mac, wanted)
 }
 
-fn must_be<T: PartialEq + std::fmt::Debug>(
+/// Of a link, for people.
+fn index(of: Option<u32>) -> String {
+    of.map_or_else(|| "none".to_owned(), |index| index.to_string())
+}
+
+fn must_be<T: PartialEq + ToString>(
     link: &str,
     property: &str,
     found: T,
@@ -112,7 +120,7 @@ fn must_be<T: PartialEq + std::fmt::Debug>(
     }
     Err(NetError::NotAsPlanned {
         what: format!("link {link}: {property}"),
-        found: format!("{found:?}"),
-        wanted: format!("{wanted:?}"),
+        found: found.to_string(),
+        wanted: wanted.to_string(),
     })
 }

@@ -147,7 +147,7 @@ fn masquerade(out: &mut String, nat: &Masquerade) -> fmt::Result {
         if port.last != port.port {
             write!(out, " to {}", port.last)?;
         }
-        writeln!(out, "/{:?} is forwarded", port.protocol)?;
+        writeln!(out, "/{} is forwarded", port.protocol.name())?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ mod held_back;
 mod iommufd;
 mod masquerade;
 mod memory;
+mod older;
 mod placed;
 mod pods;
 mod shapes;
@@ -40,6 +41,7 @@ const CASES: &[&[Case]] = &[
     vlan::CASES,
     shapes::CASES,
     iommufd::CASES,
+    older::CASES,
 ];
 
 fn main() -> ExitCode {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use tests::need;
-use tests::node::shape::{Cell, Iommu, Nic, Shape};
+use tests::node::shape::{Cell, Iommu, Kernel, Nic, Shape};
 use tests::node::{Case, kernel, log, nic};
 use tests::process::Started;
 
@@ -44,6 +44,7 @@ pub(crate) const UNFIT: Shape = Shape {
         interrupt_remapping: false,
     },
     iommufd: false,
+    kernel: Kernel::Current,
 };
 
 pub(crate) const CASES: &[Case] = &[

@@ -1,15 +1,16 @@
 //! The guest's serial console on a terminal, on a pipe, and not at all.
 
 use std::io::Write;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, tcgetattr};
 use nix::unistd::Pid;
-use tests::pod;
 use tests::process::{Started, Stream};
 use tests::run::{BOOT, Launch, Run, SOON, ask, paused_vmi, vmi};
 use tests::world::World;
+use tests::{binary, pod};
 
 const LEAVE: &[u8] = b"\x1d";
 const INTERRUPT: &[u8] = b"\x03";
@@ -43,6 +44,44 @@ fn a_terminal_types_into_the_guest_leaves_it_and_interrupts_it() -> Result<()> {
     assert_eq!(run.code()?, Some(0), "{:#?}", run.seen());
     let stairs = run.seen().iter().find(|line| line.contains("\u{1b}[K"));
     assert_eq!(stairs, None, "a step that is not long has no progress line");
+    world.is_clean(SOON)
+}
+
+#[test]
+fn many_look_one_types_and_who_cannot_is_told() -> Result<()> {
+    let world = World::enter()?;
+    let mut run = Launch::of(&vmi(&[("mode", "serve")]))
+        .args(&["--no-console"])
+        .start()?;
+    run.wait_for("guest: running", SOON)?;
+    let console = |more: &[&str]| {
+        let mut command = Command::new(binary::virt_launcher());
+        command
+            .args(["ctl", "console"])
+            .args(more)
+            .stdin(Stdio::null());
+        command
+    };
+    let mut piped = Started::start(&mut console(&[]))?;
+    let told = piped.wait_for("standard input is no terminal", SOON)?;
+    piped.wait_for("demo: ready", BOOT)?;
+    assert_eq!(piped.said(Stream::Err).collect::<Vec<_>>(), [told]);
+    let mut looks = Started::start(&mut console(&["--read-only"]))?;
+    looks.wait_for("demo: ready", SOON)?;
+    assert_eq!(looks.said(Stream::Err).next(), None);
+    let (mut types, mut keys) = Started::on_terminal(&mut console(&[]))?;
+    types.wait_for("list of built-in commands", BOOT)?;
+    keys.write_all(b"echo typed-$((40 + 2))\n")?;
+    for screen in [&mut types, &mut piped, &mut looks] {
+        screen.wait_for("typed-42", SOON)?;
+    }
+    let (mut second, _keys) = Started::on_terminal(&mut console(&[]))?;
+    second.wait_for("somebody else types", SOON)?;
+    assert_eq!(second.finish(SOON)?.code(), Some(1));
+    keys.write_all(LEAVE)?;
+    assert_eq!(types.finish(SOON)?.code(), Some(0));
+    run.signal(Signal::SIGTERM)?;
+    assert_eq!(run.code()?, Some(0), "{:#?}", run.seen());
     world.is_clean(SOON)
 }
 

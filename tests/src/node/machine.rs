@@ -29,16 +29,21 @@ pub fn results(shape: &Shape) -> Utf8PathBuf {
     project().join("target/node/results").join(shape.name)
 }
 
-/// Whether everything that a boot needs was built.
-fn built() -> Result<Utf8PathBuf> {
-    let target = project().join("target/node");
-    for file in ["vmlinux", "initramfs.cpio", "qemu/run"] {
+/// The QEMU that plays it, where everything that a boot needs was built.
+fn built(shape: &Shape) -> Result<Utf8PathBuf> {
+    let kernel = project().join(shape.kernel.directory());
+    let run = project().join("target/node/qemu/run");
+    for file in [
+        kernel.join("vmlinux"),
+        kernel.join("initramfs.cpio"),
+        run.clone(),
+    ] {
         ensure!(
-            target.join(file).is_file(),
-            "this test needs `{target}/{file}`; `make node` builds it"
+            file.is_file(),
+            "this test needs `{file}`; `make node` builds it"
         );
     }
-    Ok(target.join("qemu/run"))
+    Ok(run)
 }
 
 /// Boots a node that runs `program --in-node`. What the program is to find in `/node` must be in [`results`] already.
@@ -59,7 +64,7 @@ pub fn boot(shape: &Shape, program: &camino::Utf8Path) -> Result<Node> {
 }
 
 fn boot_once(shape: &Shape, program: &camino::Utf8Path) -> Result<Node> {
-    let run = built()?;
+    let run = built(shape)?;
     let results = results(shape);
     let console = results.join("console.log");
     let project = project();
@@ -79,7 +84,7 @@ fn boot_once(shape: &Shape, program: &camino::Utf8Path) -> Result<Node> {
 
 /// A prompt on a node, on this terminal, until the shell ends.
 pub fn shell(shape: &Shape) -> Result<()> {
-    let run = built()?;
+    let run = built(shape)?;
     let results = project().join("target/node/results/shell");
     fs::create_dir_all(&results)?;
     let project = project();

@@ -17,6 +17,27 @@ pub struct Shape {
     pub iommu: Iommu,
     /// Whether the kernel has `/dev/iommu`, and vfio a file for each device.
     pub iommufd: bool,
+    /// What it boots.
+    pub kernel: Kernel,
+}
+
+/// Debian's generic kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernel {
+    /// Of bookworm-backports (6.12).
+    Current,
+    /// Of bookworm (6.1): its vhost workers are the kernel's own threads, and it has cpusets of v1.
+    Older,
+}
+
+impl Kernel {
+    /// Where `make node` puts it, in the project.
+    pub fn directory(self) -> &'static str {
+        match self {
+            Self::Current => "target/node",
+            Self::Older => "target/node/older",
+        }
+    }
 }
 
 /// One NUMA node.
@@ -91,6 +112,7 @@ pub const DEFAULT: Shape = Shape {
         interrupt_remapping: true,
     },
     iommufd: false,
+    kernel: Kernel::Current,
 };
 
 /// The same with iommufd, which the distro's kernels lack.
@@ -264,7 +286,7 @@ impl Shape {
                 );
             }
         }
-        let target = places.project.join("target/node");
+        let target = places.project.join(self.kernel.directory());
         args.add("-kernel", target.join("vmlinux").as_str());
         args.add("-initrd", target.join("initramfs.cpio").as_str());
         args.add("-append", self.kernel_arguments(places));
@@ -290,6 +312,7 @@ impl Shape {
             ),
             format!("hugepagesz=2M hugepages={}", pages(|cell| cell.huge_2m)),
             format!("node.project={}", places.project),
+            format!("node.kernel={}", self.kernel.directory()),
             format!("node.run={}", places.program),
             format!("node.vfs={}", vfs.collect::<Vec<_>>().join(",")),
         ];

@@ -21,7 +21,7 @@ pub(super) fn matches(ports: &[Port]) -> Matches {
     if ports.is_empty() {
         return vec![Vec::new()];
     }
-    let by_protocol = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+    let by_protocol = [Protocol::Tcp, Protocol::Udp].map(|one| (one.name(), one));
     let one = |(name, protocol)| {
         let right = one_or_set(&joined(ports, protocol))?;
         Some(vec![payload(name, "dport", Operator::EQ, right)])

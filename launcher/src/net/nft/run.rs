@@ -116,12 +116,24 @@ async fn read_back(tables: Tables) -> Result<(), NetError> {
         if found != wanted {
             return Err(NetError::NotAsPlanned {
                 what: format!("rules a chain of table `{} {TABLE}`", family.name()),
-                found: format!("{found:?}"),
-                wanted: format!("{wanted:?}"),
+                found: shown(&found),
+                wanted: shown(&wanted),
             });
         }
     }
     Ok(())
+}
+
+/// For people: `output 2, postrouting 3`.
+fn shown(chains: &BTreeMap<String, usize>) -> String {
+    let counts: Vec<_> = chains
+        .iter()
+        .map(|(chain, rules)| format!("{chain} {rules}"))
+        .collect();
+    match counts.as_slice() {
+        [] => "none".to_owned(),
+        counts => counts.join(", "),
+    }
 }
 
 /// How many rules each chain has.

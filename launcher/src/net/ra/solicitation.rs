@@ -35,7 +35,10 @@ pub enum Ignored {
         length: usize,
     },
     /// It may come from beyond the link.
-    #[error("hop limit `{hop_limit:?}` is not {HOP_LIMIT}")]
+    #[error(
+        "hop limit `{}` is not {HOP_LIMIT}",
+        .hop_limit.map_or_else(|| "unknown".to_owned(), |limit| limit.to_string())
+    )]
     HopLimit {
         /// The IP header's; none if the kernel did not say.
         hop_limit: Option<u8>,
