@@ -79,6 +79,7 @@ pub(crate) const UNSAFE: &[&str] = &[
     "launcher/src/net/tap.rs",
     "launcher/src/passthrough/vfio.rs",
     "launcher/src/readable.rs",
+    "launcher/src/storage/headers/confined.rs",
     "launcher/src/supervise/channel.rs",
     "numa/src/affinity.rs",
     "numa/src/binding.rs",
@@ -86,7 +87,7 @@ pub(crate) const UNSAFE: &[&str] = &[
 ];
 
 /// How many blocks they have.
-pub(crate) const UNSAFE_BLOCKS: usize = 32;
+pub(crate) const UNSAFE_BLOCKS: usize = 38;
 
 /// Files past the soft cap, and why they are one.
 pub(crate) const LONG: &Listed = &[
