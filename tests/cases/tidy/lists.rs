@@ -47,6 +47,7 @@ pub(crate) const PURE: &[&str] = &[
     "launcher/src/storage/seed.rs",
     "launcher/src/status",
     "launcher/src/supervise/step",
+    "launcher/src/verify/confinement.rs",
     "launcher/src/verify/memory.rs",
     "launcher/src/verify/report.rs",
     "launcher/src/verify/threads.rs",
