@@ -180,7 +180,15 @@ impl<'a> Driver<'a> {
         }
     }
 
-    async fn live(&mut self, mut work: Option<Work<'a>>, asked: &Cell<bool>) -> Ended {
+    async fn live(&mut self, work: Option<Work<'a>>, asked: &Cell<bool>) -> Ended {
+        let ended = self.until_ended(work, asked).await;
+        if matches!(ended, Ended::Vm(_)) {
+            self.services.last_words().await;
+        }
+        ended
+    }
+
+    async fn until_ended(&mut self, mut work: Option<Work<'a>>, asked: &Cell<bool>) -> Ended {
         loop {
             if self.make_way {
                 return Ended::MadeWay;

@@ -46,6 +46,7 @@ pub(crate) const PURE: &[&str] = &[
     "launcher/src/storage/plan.rs",
     "launcher/src/storage/seed.rs",
     "launcher/src/status",
+    "launcher/src/supervise/agent_poll/schedule.rs",
     "launcher/src/supervise/step",
     "launcher/src/verify/confinement.rs",
     "launcher/src/verify/memory.rs",
