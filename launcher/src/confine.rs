@@ -172,9 +172,22 @@ fn out_of_reach(path: &Utf8Path) -> Result<(), ConfineError> {
     }
 }
 
+/// Whether this process is in a domain, and whether `others` are in the same one or one below it.
+///
+/// No file tells. But `/` is out of reach in every domain of ours, and a process in a domain may look into another
+/// (`PTRACE_MODE_READ`, which a link below `/proc/PID/ns` takes) only if that one is in it too (kernel:
+/// `Documentation/userspace-api/landlock.rst`, ptrace restrictions). None of them is shown to be anywhere by a process that
+/// is in none.
+pub fn shown(root: &HostRoot, others: &[i32]) -> (bool, Vec<bool>) {
+    let held = out_of_reach(Utf8Path::new("/")).is_ok();
+    let look = |pid: &i32| root.proc(&format!("{pid}/ns/pid")).read_link().is_ok();
+    (held, others.iter().map(|pid| held && look(pid)).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::process::{Child, Command};
 
     use super::*;
 
@@ -211,6 +224,44 @@ mod tests {
             abi
         });
         assert!(abi.is_some(), "this kernel has no Landlock");
+    }
+
+    /// On which the kernel shows who is where.
+    struct Sleeper(Child);
+
+    impl Sleeper {
+        fn start() -> Self {
+            Self(Command::new("sleep").arg("600").spawn().unwrap())
+        }
+
+        fn pid(&self) -> i32 {
+            self.0.id().cast_signed()
+        }
+    }
+
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
+    }
+
+    #[test]
+    fn who_is_in_the_domain_is_shown_and_who_is_not() {
+        let root = HostRoot::default;
+        let outside = Sleeper::start();
+        let pid = outside.pid();
+        assert_eq!(
+            shown(&root(), &[pid]),
+            (false, vec![false]),
+            "nobody is in any"
+        );
+        let reach = Reach::of_pod(&PodPaths::default(), &root());
+        let told = confined(reach, move |_| {
+            let inside = Sleeper::start();
+            shown(&root(), &[inside.pid(), pid])
+        });
+        assert_eq!(told, (true, vec![true, false]));
     }
 
     #[test]

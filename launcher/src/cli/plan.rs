@@ -84,6 +84,14 @@ async fn prepare_at(
     if let Some(policy) = args.placement_policy {
         spec.placement.policy = policy;
     }
+    let paths = PodPaths::default();
+    let mut disk_paths = args.disk_paths();
+    if wanted == Wanted::Plan && root.is_machine() {
+        // What is planned here is a local run.
+        disk_paths = storage::plan::local_paths(&spec, &disk_paths, &paths);
+    }
+    // A child reads what it must of them meanwhile.
+    let images = storage::facts::begin(&spec, root, &disk_paths, &paths);
     let mut facts = facts(root).await.map_err(NoPlan::Unfit)?;
     device_facts(&mut facts, &spec, wanted, root)
         .await
@@ -97,12 +105,6 @@ async fn prepare_at(
         None if facts.kvm || !args.allow_emulation => Accel::Kvm,
         None => Accel::Tcg,
     };
-    let paths = PodPaths::default();
-    let mut disk_paths = args.disk_paths();
-    if wanted == Wanted::Plan && root.is_machine() {
-        // What is planned here is a local run.
-        disk_paths = storage::plan::local_paths(&spec, &disk_paths, &paths);
-    }
     if let (Wanted::Run, Some(boot)) = (wanted, &spec.firmware.kernel_boot) {
         let usual = || paths.kernel_boot();
         let directory = args.kernel_boot_dir.clone().unwrap_or_else(usual);
@@ -111,7 +113,7 @@ async fn prepare_at(
             return Err(NoPlan::Refused(Refusal::new(violations).noticing(notices)));
         }
     }
-    let images = storage::facts::read(&spec, root, &disk_paths, &paths);
+    let images = images.finish();
     let options = Options {
         accel,
         qemu: args.qemu.clone(),

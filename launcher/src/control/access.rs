@@ -20,6 +20,7 @@ pub fn is_read_only(command: &str) -> bool {
             "qom-get"
                 | "device-list-properties"
                 | "x-debug-query-block-graph"
+                | "x-virt-launcher-confinement"
                 | "x-virt-launcher-status"
         )
 }

@@ -187,6 +187,9 @@ pub struct ImageFacts {
     /// A qcow2 whose header names another file (backing or external data file), which QEMU would open.
     #[serde(default)]
     pub has_backing: bool,
+    /// Why its first bytes are not known, where they decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<String>,
     /// Length of the file or device (not the guest's view of a qcow2).
     pub size: Bytes,
     /// `O_DIRECT` opens it, and what a start makes over it.

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hugepages::Bytes;
 use nix::libc;
 use numa::HostRoot;
 
+use super::headers::{Found, Reading};
 use super::paths;
-use super::qcow2::{HEADER_READ, Header};
 use crate::host::{ImageFacts, ImageFormat};
 use crate::pod::PodPaths;
 use crate::spec::Spec;
@@ -29,14 +29,69 @@ pub fn read(
     disk_paths: &BTreeMap<String, Utf8PathBuf>,
     paths: &PodPaths,
 ) -> BTreeMap<String, ImageFacts> {
-    let reader = Reader {
+    begin(spec, root, disk_paths, paths).finish()
+}
+
+/// As [`read`], with what a child has to read on its way: there is time for other things.
+pub fn begin(
+    spec: &Spec,
+    root: &HostRoot,
+    disk_paths: &BTreeMap<String, Utf8PathBuf>,
+    paths: &PodPaths,
+) -> Looking {
+    let mut reader = Reader {
         root,
         disk_paths,
         paths,
         spec,
+        built: Vec::new(),
     };
-    let facts = |disk: &Disk| Some((disk.name.clone(), reader.disk(disk)?));
-    spec.disks.iter().filter_map(facts).collect()
+    let mut facts = BTreeMap::new();
+    for disk in &spec.disks {
+        if let Some(seen) = reader.disk(disk) {
+            facts.insert(disk.name.clone(), seen);
+        }
+    }
+    let (names, files) = reader.built.into_iter().unzip();
+    Looking {
+        facts,
+        names,
+        headers: Reading::of(files),
+    }
+}
+
+/// Images that are being looked at.
+#[derive(Debug)]
+pub struct Looking {
+    facts: BTreeMap<String, ImageFacts>,
+    /// Whose headers are being read.
+    names: Vec<String>,
+    headers: Reading,
+}
+
+impl Looking {
+    /// What is known of each image.
+    pub fn finish(mut self) -> BTreeMap<String, ImageFacts> {
+        for (name, found) in self.names.iter().zip(self.headers.finish()) {
+            if let Some(facts) = self.facts.get_mut(name) {
+                take(facts, found);
+            }
+        }
+        self.facts
+    }
+}
+
+/// Adds what an image says of itself.
+fn take(facts: &mut ImageFacts, found: Found) {
+    match found {
+        Ok(Some(header)) => {
+            facts.format = ImageFormat::Qcow2;
+            facts.has_backing = header.names_other_file;
+            facts.preallocated = false;
+        }
+        Ok(None) => {}
+        Err(error) => facts.unread = Some(error.to_string()),
+    }
 }
 
 struct Reader<'a> {
@@ -44,17 +99,19 @@ struct Reader<'a> {
     disk_paths: &'a BTreeMap<String, Utf8PathBuf>,
     paths: &'a PodPaths,
     spec: &'a Spec,
+    /// Images whose first bytes say what they are, by disk.
+    built: Vec<(String, File)>,
 }
 
 impl Reader<'_> {
-    fn disk(&self, disk: &Disk) -> Option<ImageFacts> {
+    fn disk(&mut self, disk: &Disk) -> Option<ImageFacts> {
         let given = self.disk_paths.get(&disk.name);
         let name = &disk.name;
         match &disk.source {
             Source::ContainerDisk { .. } => {
                 let usual = || paths::container_disk(self.paths, disk.volume_index);
                 let path = given.cloned().unwrap_or_else(usual);
-                let mut facts = self.container_disk(&path)?;
+                let mut facts = self.container_disk(name, &path)?;
                 // The guest writes to the overlay, so `O_DIRECT` has to open both.
                 let overlay = self.direct_io_of_new(&paths::overlay(self.paths, name));
                 facts.direct_io &= overlay.unwrap_or(true);
@@ -87,14 +144,10 @@ impl Reader<'_> {
     /// An image that somebody built and no guest ever wrote to: its first bytes say what it is.
     ///
     /// Nothing here but these bytes is looked at, and never by `qemu-img`: the image may be hostile.
-    fn container_disk(&self, path: &Utf8Path) -> Option<ImageFacts> {
-        let mut facts = self.raw(path)?;
+    fn container_disk(&mut self, name: &str, path: &Utf8Path) -> Option<ImageFacts> {
+        let facts = self.raw(path)?;
         let file = open(&self.root.at(path), 0).ok()?;
-        if let Some(header) = Header::parse(&start(&file).ok()?) {
-            facts.format = ImageFormat::Qcow2;
-            facts.has_backing = header.names_other_file;
-            facts.preallocated = false;
-        }
+        self.built.push((name.to_owned(), file));
         Some(facts)
     }
 
@@ -115,6 +168,7 @@ impl Reader<'_> {
             block,
             format: ImageFormat::Raw,
             has_backing: false,
+            unread: None,
             size: Bytes(size),
             direct_io: machine && open(&at, libc::O_DIRECT).is_ok(),
             preallocated: machine && (block || (size > 0 && allocated >= size)),
@@ -128,6 +182,7 @@ impl Reader<'_> {
             block: false,
             format,
             has_backing: false,
+            unread: None,
             size: Bytes(size.unwrap_or(0)),
             direct_io,
             preallocated: false,
@@ -185,25 +240,11 @@ pub(super) fn open(path: &Utf8Path, flags: libc::c_int) -> io::Result<File> {
     open_found(&find(path)?, flags)
 }
 
-/// Length of a file or block device, in bytes.
+/// Length of a file or block device, in bytes. The file stands at its beginning then.
 pub(super) fn length(mut file: &File) -> io::Result<u64> {
-    file.seek(SeekFrom::End(0))
-}
-
-/// The first bytes, as many as a qcow2 header has.
-pub(super) fn start(file: &File) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; HEADER_READ];
-    let mut filled = 0;
-    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, filled as u64) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    bytes.truncate(filled);
-    Ok(bytes)
+    let length = file.seek(SeekFrom::End(0))?;
+    file.rewind()?;
+    Ok(length)
 }
 
 /// What a file is, in words.

@@ -10,6 +10,7 @@ pub mod seed;
 
 mod dir;
 mod error;
+mod headers;
 mod paths;
 mod qcow2;
 

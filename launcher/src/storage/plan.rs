@@ -250,6 +250,14 @@ impl Planner<'_> {
             ));
             return None;
         }
+        if let Some(why) = facts.and_then(|facts| facts.unread.as_ref()) {
+            self.violations.push(Violation::new(
+                format!("{}.containerDisk.image", disk.volume_path),
+                format!("what `{image}` (`{path}`) is cannot be told: {why}"),
+                "see that the file answers, by `head -c 104` of it",
+            ));
+            return None;
+        }
         if facts.is_none() {
             self.notice(
                 disk,

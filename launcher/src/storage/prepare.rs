@@ -12,10 +12,10 @@ use nix::sys::statvfs::fstatvfs;
 
 use super::dir::{Dir, Made};
 use super::error::{PrepareError, StorageError};
-use super::facts;
 use super::lock::{self, Access};
 use super::plan::{DiskImage, Layer, Make, StoragePlan};
 use super::qcow2::{self, EmptyImage};
+use super::{facts, headers};
 use super::{iso, seed};
 use crate::host::ImageFormat;
 
@@ -185,7 +185,8 @@ fn overlay(
 fn virtual_size(image: &Utf8Path, format: ImageFormat) -> Result<u64, StorageError> {
     let error = |source| StorageError::io("read", image, source);
     let file = facts::open(image, 0).map_err(error)?;
-    let header = qcow2::Header::parse(&facts::start(&file).map_err(error)?);
+    let length = facts::length(&file).map_err(error)?;
+    let header = headers::of(file).map_err(|source| error(source.into()))?;
     match (format, header) {
         (ImageFormat::Qcow2, Some(header)) if header.names_other_file => {
             let file = image.to_owned();
@@ -200,7 +201,7 @@ fn virtual_size(image: &Utf8Path, format: ImageFormat) -> Result<u64, StorageErr
             file: image.to_owned(),
             format: "raw",
         }),
-        (ImageFormat::Raw, None) => facts::length(&file).map_err(error),
+        (ImageFormat::Raw, None) => Ok(length),
     }
 }
 

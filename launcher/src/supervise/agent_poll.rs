@@ -2,40 +2,22 @@
 //!
 //! Everything that comes is the guest's word: bounded, kept as it came, and never acted upon.
 
+mod schedule;
+
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::agent::Port;
+use schedule::Schedule;
 
-/// What is asked, and how often.
-const QUESTIONS: &[(&str, Duration)] = &[
-    ("guest-info", Duration::from_secs(300)),
-    ("guest-get-fsinfo", Duration::from_secs(300)),
-    ("guest-fsfreeze-status", Duration::from_secs(5)),
-    ("guest-network-get-interfaces", Duration::from_secs(120)),
-    ("guest-get-osinfo", Duration::from_secs(120)),
-    ("guest-get-host-name", Duration::from_secs(120)),
-    ("guest-get-timezone", Duration::from_secs(120)),
-    ("guest-get-users", Duration::from_secs(10)),
-];
-/// A question that was not answered is asked again after this, then after twice as long, up to its interval.
-const FIRST_AGAIN: Duration = Duration::from_secs(10);
 /// Longest answer that is kept, as JSON.
 const LONGEST: usize = 128 << 10;
 
 /// Answers by question.
 pub type Answers = BTreeMap<&'static str, Value>;
-
-/// When to ask next.
-#[derive(Debug, Clone, Copy)]
-struct Due {
-    at: Instant,
-    again: Duration,
-}
 
 /// Asks while `connected`, for ever; what the guest said is forgotten with its agent.
 pub async fn poll(
@@ -57,36 +39,20 @@ pub async fn poll(
 }
 
 async fn ask_all(agent: &Port, answers: &watch::Sender<Answers>) {
-    let now = Instant::now();
-    let first = Due {
-        at: now,
-        again: FIRST_AGAIN,
-    };
-    let mut due = vec![first; QUESTIONS.len()];
+    let begun = Instant::now();
+    let mut schedule = Schedule::new();
     loop {
-        let next = due.iter().enumerate().min_by_key(|(_, due)| due.at);
-        let Some((index, Due { at, again })) = next.map(|(index, due)| (index, *due)) else {
-            return;
-        };
-        sleep_until(at).await;
-        let (question, interval) = QUESTIONS[index];
-        let answer = agent.ask(question, Value::Null).await;
-        due[index] = match answer {
-            Ok(answer) => {
-                keep(question, answer, answers);
-                Due {
-                    at: Instant::now() + interval,
-                    again: FIRST_AGAIN,
-                }
-            }
+        let (question, at) = schedule.next();
+        sleep_until(begun + at).await;
+        let command = question.command();
+        let answer = agent.ask(command, Value::Null).await;
+        schedule.asked(question, begun.elapsed(), answer.is_ok());
+        match answer {
+            Ok(answer) => keep(command, answer, answers),
             Err(error) => {
-                tracing::debug!(event = "agent-silent", question, error = %crate::causes::chain(&error), "the guest agent did not answer");
-                Due {
-                    at: Instant::now() + again.min(interval),
-                    again: (again * 2).min(interval),
-                }
+                tracing::debug!(event = "agent-silent", question = command, error = %crate::causes::chain(&error), "the guest agent did not answer");
             }
-        };
+        }
     }
 }
 

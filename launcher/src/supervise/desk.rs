@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use numa::HostRoot;
 use qmp::{Delivery, Session};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,7 +17,9 @@ use super::step::Dump;
 use super::step::operation::{Operation, Why};
 use super::upgrade;
 use super::wishes::{self, Wishes};
+use crate::confine;
 use crate::control::{Answering, Own};
+use crate::verify::confinement::{Landlock, Shown};
 
 /// A command that only flips a state in QEMU, or draws a picture.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -91,6 +94,7 @@ impl Desk {
     async fn answer(&self, name: &str, arguments: Value) -> Result<Value, String> {
         let operation = match name {
             "status" => return Ok(self.status.borrow().as_ref().clone()),
+            "confinement" => return Ok(json!(self.confinement())),
             "screenshot" => return self.screenshot().await,
             "memory-dump" => return self.dump(&read::<MemoryDump>(arguments)?.file).await,
             "ping" => return self.ping().await,
@@ -111,6 +115,23 @@ impl Desk {
         let changed = self.wishes.ask(operation).await;
         let changed = changed.map_err(|error| error.to_string())?;
         Ok(json!({"operation": name, "changed": changed}))
+    }
+
+    /// Shown now, by this process.
+    fn confinement(&self) -> Shown {
+        let status = self.status.borrow();
+        if status["landlock"].is_null() {
+            return Shown::ABSENT;
+        }
+        let pid = |who: &str| status["pids"][who].as_i64().unwrap_or(0);
+        let others = ["pid1", "qemu"].map(|who| i32::try_from(pid(who)).unwrap_or(0));
+        let (held, others) = confine::shown(&HostRoot::default(), &others);
+        let one = |held| if held { Landlock::Held } else { Landlock::Free };
+        Shown {
+            supervisor: one(held),
+            pid1: one(others.first() == Some(&true)),
+            qemu: one(others.get(1) == Some(&true)),
+        }
     }
 
     /// QEMU writes to a file that we opened: it need not open any itself.

@@ -184,12 +184,15 @@ impl<'a> Driver<'a> {
     }
 
     async fn live(&mut self, work: Option<Work<'a>>, asked: &Cell<bool>) -> Ended {
-        let ended = self.hear_all(work, asked).await;
+        let ended = self.until_ended(work, asked).await;
         self.write();
+        if matches!(ended, Ended::Vm(_)) {
+            self.services.last_words().await;
+        }
         ended
     }
 
-    async fn hear_all(&mut self, mut work: Option<Work<'a>>, asked: &Cell<bool>) -> Ended {
+    async fn until_ended(&mut self, mut work: Option<Work<'a>>, asked: &Cell<bool>) -> Ended {
         loop {
             if self.make_way {
                 return Ended::MadeWay;

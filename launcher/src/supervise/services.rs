@@ -15,7 +15,7 @@ use numa::HostRoot;
 use qmp::Session;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use super::agent::Port;
 use super::agent_poll::{self, Answers};
@@ -33,6 +33,9 @@ use crate::plan::LaunchPlan;
 
 /// The longest answer of the host's CPU model.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// An answer is one write; what is asked of the guest agent has no answer any more.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What is told of devices waits in its task when nobody listens.
 const DEVICES_TOLD: usize = 8;
@@ -55,6 +58,7 @@ pub struct Services {
     network: watch::Sender<Health>,
     network_known: watch::Receiver<Health>,
     watching: Option<AbortHandle>,
+    serving: Option<JoinHandle<()>>,
 }
 
 impl Services {
@@ -88,6 +92,7 @@ impl Services {
             network,
             network_known,
             watching: None,
+            serving: None,
         };
         (services, receiver)
     }
@@ -213,16 +218,19 @@ impl Services {
                     status: self.status.subscribe(),
                     directory: plan.paths.vm(plan.uid),
                 };
-                tokio::spawn(control::serve(
-                    listener,
-                    session.clone(),
-                    Arc::new(desk),
-                    policy,
-                ));
+                let serving = control::serve(listener, session.clone(), Arc::new(desk), policy);
+                self.serving = Some(tokio::spawn(serving));
             }
             Err(error) => {
                 tracing::warn!(event = "no-control", path = %plan.paths.control(), error = %error, "`virt-launcher qmp` and `ctl` cannot be served");
             }
+        }
+    }
+
+    /// Once QEMU is gone: whoever asked for that is told before we end too.
+    pub async fn last_words(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            let _who_does_not_read = tokio::time::timeout(LAST_WORDS, serving).await;
         }
     }
 

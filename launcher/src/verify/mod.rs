@@ -1,4 +1,5 @@
-//! Whether a running VM is where its placement says: every thread of QEMU's and the guest's memory, as the kernel has them.
+//! Whether a running VM is where its placement says: every thread of QEMU's and the guest's memory, as the kernel has them;
+//! and whether its processes are confined as they should be.
 //!
 //! ```text
 //!  plan.json ─► Placement ─┐
@@ -9,6 +10,7 @@
 //! [`threads`] and [`memory`] compare values; [`observe()`] reads. The same report decides before `cont` whether the
 //! guest may start.
 
+pub mod confinement;
 pub mod interrupts;
 pub mod memory;
 pub mod observe;

@@ -122,22 +122,34 @@ fn number(command: &'static str, value: &Value) -> Result<u32, VerifyError> {
     })
 }
 
+/// Every thread's `status`. One that ends meanwhile is left out.
+pub fn statuses(root: &HostRoot, pid: i32) -> Result<Vec<String>, FactError> {
+    let mut statuses = Vec::new();
+    for thread in numa::threads(root, pid)? {
+        let status = root.proc(&format!("{pid}/task/{}/status", thread.tid.0));
+        statuses.extend(unless_ended(file::read(&status, USUAL_LIMIT))?);
+    }
+    Ok(statuses)
+}
+
+fn unless_ended<T>(read: Result<Option<T>, FactError>) -> Result<Option<T>, FactError> {
+    match read {
+        Err(FactError::Read { source, .. }) if source.raw_os_error() == Some(libc::ESRCH) => {
+            Ok(None)
+        }
+        read => read,
+    }
+}
+
 /// Threads of the process, as the kernel has them. One that ends meanwhile is left out.
 pub fn observed(root: &HostRoot, pid: i32) -> Result<Vec<Observed>, FactError> {
     let mut observed = Vec::new();
     for thread in numa::threads(root, pid)? {
         let status = root.proc(&format!("{pid}/task/{}/status", thread.tid.0));
-        let read = (|| {
-            let text = file::read(&status, USUAL_LIMIT)?;
-            Ok((text, scheduler::scheduler(root, pid, thread.tid)?))
-        })();
-        let (text, scheduler) = match read {
-            Ok((Some(text), Some(scheduler))) => (text, scheduler),
-            Ok(_) => continue,
-            Err(FactError::Read { source, .. }) if source.raw_os_error() == Some(libc::ESRCH) => {
-                continue;
-            }
-            Err(error) => return Err(error),
+        let text = unless_ended(file::read(&status, USUAL_LIMIT))?;
+        let scheduler = unless_ended(scheduler::scheduler(root, pid, thread.tid))?;
+        let (Some(text), Some(scheduler)) = (text, scheduler) else {
+            continue;
         };
         let list = field(&text, "Cpus_allowed_list:").unwrap_or_default();
         let cpus: CpuSet = list

@@ -9,11 +9,13 @@ use qmp::{ConnectError, Session};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::confinement::{self, ProcessCheck, Shown, Who};
 use super::interrupts::{Interrupts, interrupts};
 use super::strangers::{Stranger, guarded, strangers};
 use super::throttle::{Throttle, throttles};
 use super::{Identity, Report, VerifyError, observe};
 use crate::apply::records::{self, RecordError};
+use crate::control::PREFIX;
 use crate::inspect::{self, InspectError, Search, sheet};
 use crate::placement::{Placement, Policy};
 use crate::plan::LaunchPlan;
@@ -77,6 +79,7 @@ struct Told {
     policy: Policy,
     #[serde(flatten)]
     report: Report,
+    confinement: Vec<ProcessCheck>,
     throttling: Vec<Throttle>,
     strangers: Vec<Stranger>,
     interrupts: Vec<Interrupts>,
@@ -108,7 +111,8 @@ pub async fn run(
     };
     let session = Session::start(stream, options).await.map_err(connect)?;
     let identity = Identity::ask(&session, &plan.placement).await?;
-    let told = look(&plan, &identity, listener)?;
+    let shown = shown(&session).await;
+    let told = look(&plan, &identity, listener, shown)?;
     let text = if ask.json {
         format!(
             "{}\n",
@@ -137,10 +141,36 @@ fn plan_beside(socket: &Utf8Path) -> Result<LaunchPlan, VerifyRunError> {
     }
 }
 
+/// What the supervisor shows of Landlock; QEMU's own socket knows nothing of it, nor does an older supervisor.
+async fn shown(session: &Session) -> Shown {
+    let command = format!("{PREFIX}confinement");
+    let answer = session.execute_raw(&command, Value::Null, GREETING).await;
+    let answer = answer.ok().map(serde_json::from_value);
+    answer.and_then(Result::ok).unwrap_or(Shown::UNKNOWN)
+}
+
+/// The three processes, by their numbers in the pod.
+fn confined(
+    pod: &HostRoot,
+    supervisor: Option<i32>,
+    qemu: i32,
+    shown: Shown,
+) -> Result<Vec<ProcessCheck>, FactError> {
+    let supervisor = supervisor.map(|pid| (Who::Supervisor, pid));
+    let all = [(Who::Pid1, 1)].into_iter().chain(supervisor);
+    all.chain([(Who::Qemu, qemu)])
+        .map(|(who, pid)| {
+            let statuses = observe::statuses(pod, pid)?;
+            Ok(confinement::check(who, pid, &statuses, shown))
+        })
+        .collect()
+}
+
 fn look(
     plan: &LaunchPlan,
     identity: &Identity,
     listener: Option<i32>,
+    shown: Shown,
 ) -> Result<Told, VerifyRunError> {
     let machine = HostRoot::default();
     // The numbers that QEMU tells are those of its pod: so is the /proc below the pod's root.
@@ -150,6 +180,8 @@ fn look(
     };
     let qemu = identity.process(&pod)?;
     let report = observe(&pod, qemu, identity, &plan.placement)?;
+    let supervisor = listener.and_then(|pid| innermost(&machine, pid));
+    let confinement = confined(&pod, supervisor, qemu, shown)?;
     let namespace = |who: &str| machine.proc(&format!("{who}/ns/pid")).read_link_utf8().ok();
     let of_pod = listener.and_then(|pid| namespace(&pid.to_string()));
     let is_qemu =
@@ -159,9 +191,12 @@ fn look(
     let strangers = strangers(&machine, &guarded, is_qemu)?;
     Ok(Told {
         domain: plan.domain.clone(),
-        ok: report.ok() && tolerated(&plan.placement, &strangers),
+        ok: report.ok()
+            && confinement.iter().all(|process| process.ok)
+            && tolerated(&plan.placement, &strangers),
         policy: plan.placement.policy,
         report,
+        confinement,
         throttling: throttles(&Cgroup::of(&machine, who)?)?,
         strangers,
         interrupts: interrupts(&machine, &plan.placement.devices)?,
@@ -199,6 +234,7 @@ fn sheets(told: &Told) -> Vec<sheet::Sheet> {
     if !told.report.memory.is_empty() {
         sheets.push(memory(told, yes));
     }
+    sheets.push(processes(told, yes));
     sheets.push(throttling(told));
     sheets.push(others(told));
     if !told.interrupts.is_empty() {
@@ -238,6 +274,38 @@ fn memory(told: &Told, yes: impl Fn(bool) -> String) -> sheet::Sheet {
                 .map_or_else(|| "any".to_owned(), ToString::to_string),
             actual.join(", "),
             yes(memory.ok),
+        ]);
+    }
+    sheet
+}
+
+fn processes(told: &Told, yes: impl Fn(bool) -> String) -> sheet::Sheet {
+    let header = [
+        "PROCESS",
+        "PID",
+        "CAPABILITIES",
+        "NO NEW PRIVS",
+        "SECCOMP",
+        "LANDLOCK",
+        "OK",
+    ];
+    let mut sheet = sheet::Sheet::new("confinement", &header);
+    for process in &told.confinement {
+        sheet.row([
+            process.process.to_string(),
+            process.pid.to_string(),
+            match process.capabilities {
+                0 => "none".to_owned(),
+                mask => format!("{mask:#x}"),
+            },
+            yes(process.no_new_privs),
+            match process.seccomp_filters {
+                0 => "none".to_owned(),
+                1 => "1 filter".to_owned(),
+                count => format!("{count} filters"),
+            },
+            process.landlock.to_string(),
+            yes(process.ok),
         ]);
     }
     sheet

@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use tests::ctl::{changed, ctl};
 use tests::need;
+use tests::process::Started;
 use tests::run::{BOOT, Launch, SOON, vmi};
 use tests::world::{World, said};
 
@@ -51,6 +52,10 @@ fn images_that_name_other_files_are_3_and_nothing_is_opened() -> Result<()> {
     bytes[24..32].copy_from_slice(&u64::MAX.to_be_bytes());
     std::fs::write(&huge, bytes)?;
     images.push(huge);
+    let pipe = place.join("pipe.img");
+    nix::unistd::mkfifo(pipe.as_std_path(), nix::sys::stat::Mode::S_IRWXU)?;
+    images.push(pipe);
+    images.push(Utf8PathBuf::from("/dev/zero"));
     let mut vmi = vmi(&[]);
     vmi["spec"]["volumes"][0] = json!({"name": "data", "containerDisk": {"image": "x"}});
     for image in images {
@@ -62,6 +67,46 @@ fn images_that_name_other_files_are_3_and_nothing_is_opened() -> Result<()> {
         ensure!(said.contains(name), "`{name}` is not named: {said}");
         ensure!(!said.contains("qemu:"), "QEMU was started: {said}");
     }
+    world.is_clean(SOON)
+}
+
+/// A file system of one file, whose reads take an hour.
+fn silent(file: &Utf8Path) -> Result<Started> {
+    File::create(file)?;
+    let mut server = Started::start(Command::new(need::tool("qemu-storage-daemon")).args([
+        "--blockdev",
+        "null-co,node-name=silent,size=1073741824,latency-ns=3600000000000",
+        "--export",
+        &format!("fuse,id=silent,node-name=silent,allow-other=off,mountpoint={file}"),
+        "--chardev",
+        "stdio,id=told",
+        "--monitor",
+        "chardev=told",
+    ]))?;
+    // It greets when everything before is done.
+    server.wait_for("QMP", SOON)?;
+    Ok(server)
+}
+
+#[test]
+fn an_image_that_never_answers_is_3_and_its_reader_is_ended() -> Result<()> {
+    let world = World::enter()?;
+    let image = world.path().join("silent.img");
+    let server = silent(&image)?;
+    let mut vmi = vmi(&[]);
+    vmi["spec"]["volumes"][0] = json!({"name": "data", "containerDisk": {"image": "x"}});
+    let (code, said) = Launch::of(&vmi)
+        .args(&["--disk", &format!("data={image}")])
+        .finish()?;
+    ensure!(code == Some(3), "{code:?}: {said}");
+    ensure!(
+        said.contains("silent.img") && said.contains("within 10s"),
+        "{said}"
+    );
+    ensure!(!said.contains("qemu:"), "QEMU was started: {said}");
+    // With its server the file goes, and its mount.
+    drop(server);
+    nix::mount::umount(image.as_std_path())?;
     world.is_clean(SOON)
 }
 

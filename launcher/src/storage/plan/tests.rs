@@ -8,6 +8,7 @@ fn facts(path: &str, format: ImageFormat) -> ImageFacts {
         block: false,
         format,
         has_backing: false,
+        unread: None,
         size: Bytes::GIB,
         direct_io: true,
         preallocated: false,
@@ -143,6 +144,20 @@ fn a_container_disk_that_names_another_file_is_refused() {
     let violations = violations.expect_err("one violation");
     assert_eq!(violations.len(), 1);
     assert_eq!(violations[0].path, "spec.volumes[0].containerDisk.image");
+}
+
+#[test]
+fn a_container_disk_that_does_not_answer_is_refused() {
+    let silent = ImageFacts {
+        unread: Some("it hangs".to_owned()),
+        ..facts("/img/root.qcow2", ImageFormat::Raw)
+    };
+    let images = BTreeMap::from([("root".to_owned(), silent)]);
+    let spec = spec(&sources());
+    let violations = plan(&spec, &images, &BTreeMap::new(), &PodPaths::default());
+    let violations = violations.expect_err("one violation");
+    insta::assert_snapshot!(violations[0].to_string(), @"spec.volumes[0].containerDisk.image: what `quay.io/fedora:40` (`/var/run/kubevirt/container-disks/disk_0.img`) is cannot be told: it hangs; see that the file answers, by `head -c 104` of it");
+    assert_eq!(violations.len(), 1);
 }
 
 #[test]
