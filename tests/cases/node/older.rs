@@ -26,6 +26,7 @@ const OLDER: Shape = Shape {
     threads: 1,
     nics: &[],
     iommu: Iommu::None,
+    iommufd: false,
     kernel: Kernel::Older,
 };
 
