@@ -299,6 +299,7 @@ fn metrics_have_kubevirts_names() -> Result<()> {
         "cpu_usage_seconds_total{",
         "vcpu_seconds_total{",
         "memory_resident_bytes{",
+        "memory_domain_bytes{",
         "memory_actual_balloon_bytes{",
         "network_receive_bytes_total{",
         "storage_read_traffic_bytes_total{",

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use serde_json::Value;
 use tests::ctl::ctl;
 use tests::pod::until;
-use tests::run::{Launch, SOON, paused_vmi, vmi};
+use tests::run::{Launch, SOON, vmi};
 use tests::world::{World, said};
 
 /// Where nobody asks for more.
@@ -89,7 +88,7 @@ fn kernel_memory() -> Result<u64> {
 }
 
 /// The least of a VM that has a tap, a bridge, a disk and servers.
-fn small() -> Value {
+fn small() -> serde_json::Value {
     let mut vmi = vmi(&[]);
     vmi["spec"]["startStrategy"] = "Paused".into();
     vmi["spec"]["domain"]["memory"]["guest"] = "64Mi".into();
@@ -153,12 +152,12 @@ fn wakeups(pid: i32) -> Result<Vec<(String, u64)>> {
 #[test]
 fn an_idle_supervisor_makes_no_wakeups_of_its_own() -> Result<()> {
     let world = World::enter()?;
-    // A guest that runs (in firmware, which finds nothing to boot) and has neither disk, NIC nor console to tell of.
-    let mut vmi = paused_vmi();
-    vmi["spec"]["startStrategy"] = Value::Null;
+    // A guest with disks, a NIC and a console, of which it makes no use once it has started.
+    let mut vmi = vmi(&[("mode", "serve")]);
     vmi["spec"]["terminationGracePeriodSeconds"] = 0.into();
     let mut run = Launch::of(&vmi).start()?;
-    run.wait_for("guest: running", SOON)?;
+    run.ready()?;
+    run.shell()?;
     let pod = run.pod()?;
     ensure!(ctl(&["status"])?["state"] == "Running");
     let seconds = u64::from(number("IDLE_SECONDS").unwrap_or(5));

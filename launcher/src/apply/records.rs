@@ -120,4 +120,30 @@ mod tests {
         fs::write(&path, r#"{"version":1}"#).unwrap();
         assert!(matches!(read_plan(&path), Err(RecordError::Garbled { .. })));
     }
+
+    /// Written by the first program that could be upgraded; never changed, so that it stays readable.
+    #[test]
+    fn the_plan_of_the_first_upgradable_program_is_read_whole() {
+        let old = include_str!("records/plan-v1.json");
+        let plan = parse_plan(old, Utf8Path::new("plan.json")).unwrap();
+        let written: serde_json::Value = serde_json::from_str(old).unwrap();
+        let read = serde_json::to_value(&plan).unwrap();
+        // What it said is kept word by word; what came since may stand beside it.
+        assert!(holds(&read, &written), "{read:#}");
+        assert!(!holds(&written, &serde_json::json!({"domain": "another"})));
+    }
+
+    fn holds(all: &serde_json::Value, part: &serde_json::Value) -> bool {
+        match part {
+            serde_json::Value::Object(part) => {
+                let mut fields = part.iter();
+                fields.all(|(key, value)| all.get(key).is_some_and(|all| holds(all, value)))
+            }
+            serde_json::Value::Array(part) => {
+                let all = all.as_array().map_or(&[][..], Vec::as_slice);
+                all.len() == part.len() && all.iter().zip(part).all(|(all, part)| holds(all, part))
+            }
+            _ => all == part,
+        }
+    }
 }

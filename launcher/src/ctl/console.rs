@@ -43,7 +43,7 @@ pub(super) async fn console(desk: &Desk, read_only: bool) -> Result<(), CtlError
         _ = desk.session.closed() => {}
     }
     // The VM is gone, and so may be whoever reads stdout.
-    console::show_rest(follower, std::future::pending()).await;
+    console::show_rest(follower, std::future::pending::<()>()).await;
     Ok(())
 }
 

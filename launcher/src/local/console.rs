@@ -105,7 +105,8 @@ pub async fn copy(follower: &mut Follower) -> io::Error {
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Shows what is left, once the guest is gone and nothing else is left to do: until all is said or `hurry` comes.
-pub async fn show_rest(follower: Follower, hurry: impl Future<Output = ()>) {
+pub async fn show_rest<T>(follower: Follower, hurry: impl Future<Output = T>) {
+    let hurry = async { drop(hurry.await) };
     if !finish(follower, io::stdout(), hurry, PATIENCE).await {
         tell_it_is_cut();
     }

@@ -333,8 +333,8 @@ async fn follow(
         loop {
             tokio::select! {
                 _ = ended.ready() => break,
-                () = signals.next() => {
-                    let _gone = pidfd_signal(pod.process.pidfd.as_fd(), Signal::SIGTERM);
+                signal = signals.next() => {
+                    let _gone = pidfd_signal(pod.process.pidfd.as_fd(), signal);
                 }
                 () = &mut show, if showing => showing = false,
                 moved = &mut aside, if in_the_way => {

@@ -2,12 +2,14 @@
 
 use std::io;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use nix::sys::signal::Signal;
+use tokio::signal::unix::{self, SignalKind, signal};
 
-/// SIGTERM, SIGINT, SIGQUIT and SIGHUP, taken from here on.
+/// SIGTERM, SIGINT, SIGQUIT and SIGHUP, taken from here on. Two of one kind that come before the first is taken are one:
+/// the kernel does not queue them (signal(7)), and nobody means two by a moment.
 #[derive(Debug)]
 pub(super) struct Signals {
-    terminate: [Signal; 4],
+    terminate: [unix::Signal; 4],
 }
 
 impl Signals {
@@ -23,8 +25,13 @@ impl Signals {
     }
 
     /// The next of them.
-    pub(super) async fn next(&mut self) {
-        let [a, b, c, d] = &mut self.terminate;
-        tokio::select! { _ = a.recv() => {}, _ = b.recv() => {}, _ = c.recv() => {}, _ = d.recv() => {} }
+    pub(super) async fn next(&mut self) -> Signal {
+        let [terminate, interrupt, quit, hang_up] = &mut self.terminate;
+        tokio::select! {
+            _ = terminate.recv() => Signal::SIGTERM,
+            _ = interrupt.recv() => Signal::SIGINT,
+            _ = quit.recv() => Signal::SIGQUIT,
+            _ = hang_up.recv() => Signal::SIGHUP,
+        }
     }
 }

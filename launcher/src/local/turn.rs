@@ -5,8 +5,8 @@ use std::io;
 use super::run_dir::{Exclusive, RunDirError};
 
 /// Waits for [`Exclusive`], and says so. None when `cancelled` came first.
-pub(super) async fn wait(
-    cancelled: impl Future<Output = ()>,
+pub(super) async fn wait<T>(
+    cancelled: impl Future<Output = T>,
 ) -> Result<Option<Exclusive>, RunDirError> {
     if let Some(exclusive) = Exclusive::try_take()? {
         return Ok(Some(exclusive));
@@ -16,6 +16,6 @@ pub(super) async fn wait(
     let taken = tokio::task::spawn_blocking(Exclusive::take);
     tokio::select! {
         taken = taken => Ok(Some(taken.map_err(io::Error::from).map_err(RunDirError::Thread)??)),
-        () = cancelled => Ok(None),
+        _ = cancelled => Ok(None),
     }
 }

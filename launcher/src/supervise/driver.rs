@@ -2,6 +2,7 @@
 //!
 //! What is decided is journaled before it is done, so that a supervisor that follows finds it.
 
+mod standstill;
 mod told;
 mod work;
 
@@ -14,6 +15,7 @@ use nix::sys::signal::Signal;
 use numa::HostRoot;
 use tokio::sync::{mpsc, oneshot};
 
+use standstill::{Question, answered};
 use told::now_ms;
 use work::{Done, Work, finished};
 
@@ -133,6 +135,8 @@ struct Driver<'a> {
     wishes: mpsc::Receiver<Wish>,
     /// Sessions are numbered from the supervisor's own number on, so that no two of one VM are alike.
     started: Instant,
+    /// Why vCPUs stand still, when we have to ask.
+    why: Option<Question>,
     /// What the kernel had counted by then.
     memory: Counts,
 }
@@ -178,6 +182,7 @@ impl<'a> Driver<'a> {
             services,
             wishes,
             started: Instant::now(),
+            why: None,
             memory: Counts::read(&HostRoot::default()),
             hello,
         }
@@ -213,10 +218,11 @@ impl<'a> Driver<'a> {
                 },
                 done = finished(&mut work) => work = self.done(done),
                 word = self.monitor.next() => match word {
-                    Word::Input(input) => self.take(input),
+                    Word::Input(input) => self.said(input),
                     Word::Gone if work.is_none() => work = Some(self.reach_qemu()),
                     Word::Gone => {}
                 },
+                status = answered(&mut self.why) => self.stands_still(status),
                 alarm = self.alarms.next() => self.take(Input::Alarm(alarm)),
                 Some(report) = self.reports.recv() => self.reported(report),
                 Some(wish) = self.wishes.recv() => self.wished(wish),

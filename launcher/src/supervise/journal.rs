@@ -145,6 +145,7 @@ fn monotonic_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supervise::step::{Pause, Phase, Run};
 
     /// As version 1 was written; never changed, so that it stays readable.
     const OLD: &str = r#"{
@@ -164,6 +165,17 @@ mod tests {
         assert_eq!(old.left(true).alarms[&Alarm::QuitOverdue], Duration::ZERO);
         let again: Journal = serde_json::from_str(&serde_json::to_string(&old).unwrap()).unwrap();
         assert_eq!(again, old);
+    }
+
+    /// Of the first program that could be upgraded, with its guest paused by a user; never changed.
+    #[test]
+    fn the_journal_of_the_first_upgradable_program_is_read() {
+        let old = r#"{"version":1,"state":{"phase":"running","run":{"paused":"user"},"frozen":"no","agent":false,"failed":[],"stopping_for":null,"watchdog":null},"alarms":{},"signals":0,"under_way":[],"since":1795591462336}"#;
+        let old: Journal = serde_json::from_str(old).unwrap();
+        assert!(old.is_readable());
+        assert_eq!(old.state.phase, Phase::Running);
+        assert_eq!(old.state.run, Run::Paused(Pause::User));
+        assert_eq!(old.since, 1795591462336);
     }
 
     #[tokio::test]

@@ -80,6 +80,22 @@ impl MemoryDeath {
         Self::between(status, before, Counts::read(root), limit)
     }
 
+    /// Why QEMU cannot go on with a guest whose memory it shares with KVM, which tells of a fault where a process without
+    /// KVM is sent SIGBUS; none where nothing was counted.
+    pub fn of_standstill(before: Counts, root: &HostRoot) -> Option<Self> {
+        Self::of_fault(before, Counts::read(root))
+    }
+
+    fn of_fault(before: Counts, after: Counts) -> Option<Self> {
+        if after.poisoned > before.poisoned {
+            Some(Self::Poisoned)
+        } else if after.refused_pages > before.refused_pages {
+            Some(Self::HugePageRefused)
+        } else {
+            None
+        }
+    }
+
     fn between(
         status: ExitStatus,
         before: Counts,
@@ -90,13 +106,9 @@ impl MemoryDeath {
             ExitStatus::Signal(SIGKILL) => {
                 (after.oom_kills > before.oom_kills).then(|| Self::OutOfMemory(limit()))
             }
-            ExitStatus::Signal(SIGBUS) => Some(if after.poisoned > before.poisoned {
-                Self::Poisoned
-            } else if after.refused_pages > before.refused_pages {
-                Self::HugePageRefused
-            } else {
-                Self::NothingBehind
-            }),
+            ExitStatus::Signal(SIGBUS) => {
+                Some(Self::of_fault(before, after).unwrap_or(Self::NothingBehind))
+            }
             _ => None,
         }
     }
@@ -156,6 +168,9 @@ mod tests {
         };
         assert_eq!(why(SIGBUS, poisoned), Some(MemoryDeath::Poisoned));
         assert_eq!(why(libc::SIGSEGV, killed), None);
+        assert_eq!(MemoryDeath::of_fault(before, killed), None);
+        let fault = MemoryDeath::of_fault(before, refused);
+        assert_eq!(fault, Some(MemoryDeath::HugePageRefused));
     }
 
     #[test]

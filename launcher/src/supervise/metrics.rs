@@ -2,13 +2,16 @@
 //! few files of the kernel's. Served over HTTP on a unix socket.
 
 mod collect;
+mod guest;
 pub mod port;
 mod serve;
 
 use camino::Utf8PathBuf;
 use numa::HostRoot;
 use qmp::Session;
+use tokio::sync::watch;
 
+use super::agent_poll::Answers;
 pub use serve::{Listener, serve};
 
 /// What a scrape needs.
@@ -24,6 +27,8 @@ pub struct Source {
     pub nics: Vec<(String, String)>,
     /// To QEMU.
     pub session: Session,
+    /// What the guest agent told.
+    pub answers: watch::Receiver<Answers>,
     /// `/proc` and `/sys`.
     pub root: HostRoot,
     /// Where the socket is, for messages.

@@ -191,6 +191,14 @@ pub async fn look(session: &Session) -> Result<Seen, ExecuteError> {
     Ok(seen(&status, &block, &chardevs))
 }
 
+/// `query-status` alone.
+pub async fn run_state(session: &Session) -> Result<RunStatus, ExecuteError> {
+    let status = session
+        .execute_raw("query-status", json!({}), ANSWER)
+        .await?;
+    Ok(run_status(status["status"].as_str().unwrap_or_default()))
+}
+
 fn seen(status: &Value, block: &Value, chardevs: &Value) -> Seen {
     let all = |list: &Value| list.as_array().cloned().unwrap_or_default();
     let failed = all(block)

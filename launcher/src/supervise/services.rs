@@ -250,6 +250,7 @@ impl Services {
                         .map(|nic| (nic.name.clone(), nic.tap.name.clone()))
                         .collect(),
                     session: session.clone(),
+                    answers: self.answers.clone(),
                     root: HostRoot::default(),
                     path,
                 };

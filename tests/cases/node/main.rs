@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use tests::node::Case;
 
+mod clock;
+mod deaths;
 mod facts;
 mod forwarder;
 mod held_back;
@@ -39,6 +41,8 @@ const CASES: &[&[Case]] = &[
     masquerade::CASES,
     vf_bridged::CASES,
     vlan::CASES,
+    clock::CASES,
+    deaths::CASES,
     shapes::CASES,
     iommufd::CASES,
     older::CASES,

@@ -19,6 +19,8 @@ fn a_press_during_firmware_is_repeated_until_the_guest_hears_it() -> Result<()> 
     let mut run = Launch::of(&vmi).start()?;
     run.wait_for("guest: running", SOON)?;
     run.signal(Signal::SIGINT)?;
+    // By its own name, over two processes.
+    run.wait_for("signal: SIGINT", SOON)?;
     run.wait_for("demo: power-button=pressed", BOOT)?;
     assert_eq!(run.code()?, Some(0), "{:#?}", run.seen());
     world.is_clean(SOON)

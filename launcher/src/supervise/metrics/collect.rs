@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Source;
+use super::guest::guest as told;
 use crate::status::metrics::Metric;
 
 /// A scrape has 10 s in all (facts 12).
@@ -22,17 +23,22 @@ pub(super) async fn collect(source: &Source) -> Vec<Metric> {
         answer.unwrap_or(Value::Null)
     };
     let stats = json!({"path": "/machine/peripheral/balloon0", "property": "guest-stats"});
-    let (cpus, blocks, balloon, guest) = tokio::join!(
+    let (cpus, blocks, balloon, summary, guest) = tokio::join!(
         ask("query-cpus-fast", Value::Null),
         ask("query-blockstats", Value::Null),
         ask("query-balloon", Value::Null),
+        ask("query-memory-size-summary", Value::Null),
         ask("qom-get", stats)
     );
     let mut metrics = cpu(source);
     metrics.extend(vcpus(source, &cpus));
+    let size = Metric::gauge("memory_domain_bytes", "Memory that the machine has");
+    let size = size.of_vm(summary["base-memory"].as_f64());
+    metrics.push(size);
     metrics.extend(memory(source, &balloon, &guest["stats"]));
     metrics.extend(network(source));
     metrics.extend(storage(&blocks));
+    metrics.extend(told(&source.answers.borrow()));
     metrics
 }
 

@@ -30,6 +30,8 @@ pub enum Input {
     GuestReset,
     /// QMP `STOP`.
     Paused,
+    /// After a `STOP` that nothing led up to: QEMU is in `internal-error`.
+    CannotGoOn,
     /// QMP `RESUME`.
     Resumed,
     /// QMP `BLOCK_IO_ERROR`.

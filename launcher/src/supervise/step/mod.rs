@@ -91,6 +91,9 @@ fn observe(state: &mut State, input: &Input) -> Vec<Action> {
                 state.run = Run::Paused(why);
             }
         }
+        Input::CannotGoOn if state.run == Run::Paused(Pause::Unknown) => {
+            state.run = Run::Paused(Pause::Crashed);
+        }
         Input::Resumed => {
             state.run = Run::Running;
             state.stopping_for = None;

@@ -209,10 +209,21 @@ fn an_io_error_pauses_with_its_disk_until_somebody_decides() {
 fn a_pause_says_why() {
     let user = [RUN, Input::Ask(Operation::Pause), Input::Paused];
     let dog = [RUN, Input::Watchdog(Bark::Pause), Input::Paused];
+    // It was resumed, and paused again, before the answer came.
+    let late = [
+        RUN,
+        Input::Paused,
+        Input::Resumed,
+        Input::Ask(Operation::Pause),
+        Input::Paused,
+        Input::CannotGoOn,
+    ];
     let table: &[(&[Input], Pause)] = &[
         (&user, Pause::User),
         (&dog, Pause::Watchdog),
         (&[RUN, Input::Paused], Pause::Unknown),
+        (&[RUN, Input::Paused, Input::CannotGoOn], Pause::Crashed),
+        (&late, Pause::User),
         (&[Input::Started { paused: true }], Pause::StartingUp),
     ];
     for (inputs, why) in table {

@@ -83,6 +83,7 @@ fn input() -> impl Strategy<Value = Input> {
         command().prop_map(Input::Failed),
         command().prop_map(Input::Did),
         Just(Input::Paused),
+        Just(Input::CannotGoOn),
         Just(Input::Resumed),
         Just(Input::Terminate),
         operation().prop_map(Input::Ask),
