@@ -235,6 +235,19 @@ fn lints_are_off_for_a_reason() {
 }
 
 #[test]
+fn log_lines_have_an_event() {
+    holds(rules::events(&Project::read()));
+    let bad = Project::of(&[(
+        "a/src/b.rs",
+        "use tracing::field::Field;\nfn a() {\n    tracing::warn!(x = f(1), \"event = no\");\n    tracing::info!(\n        event = \"x\", ms = f(2),\n    );\n}\n",
+    )]);
+    breaks(
+        &rules::events(&bad),
+        &["a/src/b.rs:3: a log line without an `event`"],
+    );
+}
+
+#[test]
 fn spec_stays_off_the_wire() {
     let project = Project::read();
     let spec = project.get("launcher/src/spec/mod.rs").expect("the spec");

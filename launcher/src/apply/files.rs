@@ -75,7 +75,7 @@ fn iommufd(root: &HostRoot) -> Result<File, FilesError> {
     let file = device(&iommufd::path(root))?;
     // A privilege that a pod has not got: virt-handler's limit is then one for all VMs of a user.
     if let Err(error) = iommufd::count_by_process(&file) {
-        tracing::debug!(error = %error, "locked memory is counted by user, not by process");
+        tracing::debug!(event = "memlock-not-told", error = %error, "locked memory is counted by user, not by process");
     }
     Ok(file)
 }

@@ -89,7 +89,7 @@ pub async fn serve(
                 Ok((stream, _)) => admit(stream, &session, &own, &policy, &mut clients),
                 Err(error) => {
                     // Out of descriptors, most likely: a client that leaves gives one back.
-                    tracing::warn!(%error, "cannot accept an inspection client");
+                    tracing::warn!(event = "client-not-accepted", %error, "cannot accept an inspection client");
                     let nobody = clients.is_empty();
                     let _ = timeout(policy.patience, clients.join_next()).await;
                     if nobody {
@@ -99,7 +99,7 @@ pub async fn serve(
             },
             Some(_) = clients.join_next() => {}
             reason = session.closed() => {
-                tracing::debug!(%reason, "the inspection socket ends with its session");
+                tracing::debug!(event = "control-closed", %reason, "the inspection socket ends with its session");
                 break;
             }
         }
@@ -121,6 +121,7 @@ fn admit(
 ) {
     if clients.len() >= policy.clients {
         tracing::warn!(
+            event = "client-refused",
             limit = policy.clients,
             "refused an inspection client: too many"
         );
@@ -140,7 +141,7 @@ fn admit(
     );
     clients.spawn(async move {
         if let Err(ended) = client.run().await {
-            tracing::debug!(%ended, "inspection client cut off");
+            tracing::debug!(event = "client-cut-off", %ended, "inspection client cut off");
         }
     });
 }

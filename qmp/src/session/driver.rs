@@ -102,7 +102,7 @@ impl Driver {
             Ok(()) => self.serve().await,
             Err(reason) => reason,
         };
-        tracing::debug!(%reason, "QMP session ended");
+        tracing::debug!(event = "session-ended", %reason, "QMP session ended");
         // The reason first: callers ask for it as soon as their sender is gone.
         self.ends.close.send_replace(Some(reason));
         self.hub.end();
@@ -247,6 +247,7 @@ impl Driver {
             Line::TooLong { bytes, tail } => {
                 self.counters.overlong.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(
+                    event = "line-too-long",
                     bytes,
                     limit = self.options.limit,
                     "QMP message over the size limit"
@@ -261,7 +262,11 @@ impl Driver {
         let Some(message) = message::parse(&line) else {
             self.counters.garbage.fetch_add(1, Ordering::Relaxed);
             self.garbage_run += 1;
-            tracing::warn!(bytes = line.len(), "skipped a line that is no QMP");
+            tracing::warn!(
+                event = "line-garbled",
+                bytes = line.len(),
+                "skipped a line that is no QMP"
+            );
             if self.garbage_run >= GARBAGE_RUN {
                 return Err(CloseReason::NotQmp {
                     lines: self.garbage_run,
@@ -272,7 +277,9 @@ impl Driver {
         self.garbage_run = 0;
         match message {
             Message::Event(event) => self.hub.publish(event),
-            Message::Greeting { .. } => tracing::debug!("a second QMP greeting"),
+            Message::Greeting { .. } => {
+                tracing::debug!(event = "second-greeting", "a second QMP greeting")
+            }
             Message::Reply { id, result } => self.take_reply(&id, result),
         }
         Ok(())
@@ -281,7 +288,7 @@ impl Driver {
     fn take_reply(&mut self, id: &Value, result: Result<Value, Refused>) {
         let Some(number) = id.as_str().and_then(|id| self.own_id(id)) else {
             self.counters.unknown_ids.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(%id, "dropped a QMP reply that is not ours");
+            tracing::debug!(event = "reply-foreign", %id, "dropped a QMP reply that is not ours");
             return;
         };
         let answer = match result {
@@ -298,7 +305,11 @@ impl Driver {
         }
         let Some(reply) = self.pending.remove(&id) else {
             self.counters.unknown_ids.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(id, "dropped a QMP reply that nobody waits for");
+            tracing::debug!(
+                event = "reply-unawaited",
+                id,
+                "dropped a QMP reply that nobody waits for"
+            );
             return;
         };
         self.deliver(id, reply, answer);
@@ -321,7 +332,7 @@ impl Driver {
     fn deliver(&self, id: u64, reply: Pending, answer: Answer) {
         if reply.send(answer).is_err() {
             self.counters.late_replies.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(id, "dropped a late QMP reply");
+            tracing::debug!(event = "reply-late", id, "dropped a late QMP reply");
         }
     }
 

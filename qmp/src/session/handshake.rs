@@ -77,7 +77,7 @@ pub(super) async fn negotiate(
 
 fn drop_reply(id: &Value, counters: &Counters) {
     counters.unknown_ids.fetch_add(1, Ordering::Relaxed);
-    tracing::debug!(%id, "dropped a reply that came during negotiation");
+    tracing::debug!(event = "reply-early", %id, "dropped a reply that came during negotiation");
 }
 
 struct Reader<'a> {

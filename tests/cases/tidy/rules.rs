@@ -223,3 +223,35 @@ pub(crate) fn not_serialize(source: &str, name: &str) -> Vec<String> {
     }
     Vec::new()
 }
+
+/// Whoever reads logs by machine goes by the name of the event, which each line has.
+pub(crate) fn events(project: &Project) -> Vec<String> {
+    let mut broken = Vec::new();
+    for (path, code) in project.product() {
+        for (at, _) in code.text.match_indices("tracing::") {
+            let rest = &code.text[at..];
+            let Some((_, arguments)) = rest.split_once("!(") else {
+                continue;
+            };
+            let name = &rest["tracing::".len()..rest.len() - arguments.len() - "!(".len()];
+            if !["trace", "debug", "info", "warn", "error"].contains(&name) {
+                continue;
+            }
+            let mut depth = 1_u32;
+            let end = arguments.find(|letter| {
+                depth = match letter {
+                    '(' => depth + 1,
+                    ')' => depth - 1,
+                    _ => depth,
+                };
+                depth == 0
+            });
+            let arguments = &arguments[..end.unwrap_or(arguments.len())];
+            if !arguments.lines().any(|line| has_word(line, "event")) {
+                let line = code.text[..at].lines().count().max(1);
+                broken.push(format!("{path}:{line}: a log line without an `event`"));
+            }
+        }
+    }
+    broken
+}
