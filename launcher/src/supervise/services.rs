@@ -153,6 +153,7 @@ impl Services {
     /// Notices what others do to the guest's network.
     pub fn watch_network(&mut self, plan: &LaunchPlan, monitors: Monitors) {
         let (plan, told) = (plan.network.clone(), self.network.clone());
+        told.send_replace(monitors.health(&plan));
         let watching = tokio::spawn(async move {
             if let Err(error) = watch_network(&plan, monitors, &told).await {
                 tracing::warn!(event = "network.unwatched", error = %error, "network: a change will not be noticed");

@@ -10,6 +10,7 @@ use nix::sys::socket::{
 use tracing::{info, warn};
 
 use super::watcher::tables_of;
+use super::{Health, Rules};
 use crate::net::plan::NetworkPlan;
 
 /// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR` (`linux/rtnetlink.h`), as bits.
@@ -29,8 +30,8 @@ pub struct Monitors {
 }
 
 impl Monitors {
-    /// From now on nothing is missed. To be opened after our own changes, before they are read back. What cannot be
-    /// watched is told, and costs no guest.
+    /// From now on nothing is missed. To be opened after our own changes, before links are read back; rules were confirmed
+    /// as they were made. What cannot be watched is told, and costs no guest.
     pub fn open(plan: &NetworkPlan) -> Self {
         let links = open(SockProtocol::NetlinkRoute, LINKS).inspect_err(|error| {
             warn!(event = "network.unwatched", %error, "network: a change of links or addresses will not be noticed");
@@ -40,6 +41,17 @@ impl Monitors {
         Self {
             links: links.ok(),
             rules: rules.and_then(Result::ok),
+        }
+    }
+
+    /// What is known once everything was read back, until the kernel tells of a change.
+    pub fn health(&self, plan: &NetworkPlan) -> Health {
+        Health {
+            links: Vec::new(),
+            rules: (!tables_of(plan).is_empty()).then_some(match self.rules {
+                Some(_) => Rules::Untouched,
+                None => Rules::Unverified,
+            }),
         }
     }
 }

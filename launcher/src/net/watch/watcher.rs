@@ -34,18 +34,12 @@ pub async fn watch(
     told: &Sender<Health>,
 ) -> io::Result<()> {
     let names = tables_of(plan);
+    let mut health = monitors.health(plan);
     let mut rules = monitors.rules.map(Readable::new).transpose()?;
     let links = monitors.links.map(Readable::new).transpose()?;
     let started = Instant::now();
     // Where links come and go all the time, one look a second is enough.
     let mut budget = TokenBucket::new(8, Duration::from_secs(1));
-    let mut health = Health {
-        links: Vec::new(),
-        rules: (!names.is_empty()).then_some(match rules {
-            Some(_) => Rules::Untouched,
-            None => Rules::Unverified,
-        }),
-    };
     loop {
         if links.is_some() {
             let now = differences(plan).await;
