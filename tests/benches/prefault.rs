@@ -1,4 +1,5 @@
-//! How fast the guest's huge pages are taken: by QEMU's one thread, by ours, and what the memory itself allows.
+//! How fast the guest's huge pages are taken: by QEMU's one thread, by ours, by the kernel alone, and what the memory
+//! itself allows.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,6 +9,8 @@ use camino::Utf8PathBuf;
 use hugepages::{Bytes, PageSize};
 use launcher::machine::memory::memory;
 use launcher::placement::{Binding, Fill, MemoryPlacement, Placement};
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use numa::CpuSet;
 use qmp::{Options, Session};
 use serde_json::{Value, json};
@@ -18,7 +21,7 @@ use crate::report::Report;
 /// What a guest takes. Pages of 1Gi are hard to have on a machine that has run for a while.
 const GUESTS: [(PageSize, Bytes); 2] = [
     (PageSize::MIB_2, Bytes(1 << 30)),
-    (PageSize::GIB_1, Bytes(2 << 30)),
+    (PageSize::GIB_1, Bytes(1 << 30)),
 ];
 const ANSWER: Duration = Duration::from_secs(60);
 
@@ -60,21 +63,29 @@ async fn measure_pages(
     let qemus = vec![qemus];
     let qemu = Qemu::start().await?;
     let (mut one, mut many) = (Vec::new(), Vec::new());
-    let (mut plain_one, mut plain_many) = (Vec::new(), Vec::new());
+    let (mut kernels, mut plain_one, mut plain_many) = (Vec::new(), Vec::new(), Vec::new());
     let mut plain = vec![1_u8; usize::try_from(bytes.0)?];
     for round in 0..=rounds {
-        let mut times = [0.0; 4];
+        let mut times = [0.0; 5];
         for (time, objects) in times.iter_mut().zip([&qemus, &ours]) {
             *time = qemu.added(objects).await?;
             // QEMU gives memory back in its own time.
             held.wait_for_free(size, free);
         }
-        for (time, threads) in times[2..].iter_mut().zip([1, cpus.len()]) {
+        times[2] = allocated(size, bytes, cpus.len())?;
+        held.wait_for_free(size, free);
+        for (time, threads) in times[3..].iter_mut().zip([1, cpus.len()]) {
             *time = filled(&mut plain, threads);
         }
         // The first round warms caches.
         if round > 0 {
-            let samples = [&mut one, &mut many, &mut plain_one, &mut plain_many];
+            let samples = [
+                &mut one,
+                &mut many,
+                &mut kernels,
+                &mut plain_one,
+                &mut plain_many,
+            ];
             for (sample, seconds) in samples.into_iter().zip(times) {
                 sample.push(gib(bytes) / seconds);
             }
@@ -88,6 +99,10 @@ async fn measure_pages(
         &[
             ("QEMU's default, 1 thread", one),
             (&format!("virt-launcher's, {threads} threads"), many),
+            (
+                &format!("the kernel's allocation, {threads} threads"),
+                kernels,
+            ),
             ("plain fill, 1 thread", plain_one),
             (&format!("plain fill, {threads} threads"), plain_many),
         ],
@@ -111,6 +126,32 @@ fn placement(size: PageSize, bytes: Bytes, cpus: &CpuSet) -> Placement {
         }],
         ..Placement::default()
     }
+}
+
+/// Seconds for the kernel to take and clear as many pages, in threads that do nothing else: a file each, since it locks a
+/// file for it (`hugetlbfs_fallocate`). A page cannot be shared out.
+fn allocated(size: PageSize, bytes: Bytes, threads: usize) -> Result<f64> {
+    let large = match size {
+        PageSize::GIB_1 => MFdFlags::MFD_HUGE_1GB,
+        _ => MFdFlags::MFD_HUGE_2MB,
+    };
+    let pages = bytes.0 / size.0.0;
+    let threads = u64::try_from(threads)?.min(pages);
+    let length = i64::try_from(pages / threads * size.0.0)?;
+    let files = (0..threads)
+        .map(|_| memfd_create(c"prefault", MFdFlags::MFD_HUGETLB | large))
+        .collect::<Result<Vec<_>, _>>()?;
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = files
+            .iter()
+            .map(|file| scope.spawn(move || fallocate(file, FallocateFlags::empty(), 0, length)))
+            .collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or(Err(nix::errno::Errno::EIO)))
+    })?;
+    Ok(started.elapsed().as_secs_f64())
 }
 
 /// Seconds to write every byte of memory that is there already.
