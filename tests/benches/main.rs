@@ -135,7 +135,7 @@ async fn measure(asked: &Asked, report: &mut Report) -> Result<()> {
         many::measure(rounds, report).await?;
     }
     if wanted("memory") {
-        memory::measure(report).await?;
+        memory::measure(rounds, report).await?;
     }
     if wanted("control") {
         control::measure(report).await?;

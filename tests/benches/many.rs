@@ -17,7 +17,7 @@ use crate::sample::ms;
 use crate::shape::{file, guest, idle_vmi, planned};
 
 /// How many, and in how many rounds for each that `--rounds` asks for, of 15.
-const SCALES: [(usize, usize); 3] = [(1, 15), (10, 6), (100, 2)];
+const SCALES: [(usize, usize); 3] = [(1, 15), (10, 15), (100, 5)];
 
 pub(crate) async fn measure(rounds: usize, report: &mut Report) -> Result<()> {
     let mut vmi = idle_vmi()?;

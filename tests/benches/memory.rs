@@ -1,6 +1,9 @@
 //! What everything that is not QEMU holds while a guest runs.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
+use camino::Utf8Path;
 use qmp::{Options, Session};
 use serde_json::json;
 
@@ -14,57 +17,69 @@ use crate::shape::{file, guest, idle_vmi, planned};
 /// Operations after which memory is looked at again.
 const OPERATIONS: usize = 1000;
 
+/// What a launch leaves to be done once the guest runs is over by then.
+const SETTLED: Duration = Duration::from_millis(500);
+
 /// One pod alone, idle and after a thousand operations; then a second of the same image beside it; and libvirt's daemons.
-pub(crate) async fn measure(report: &mut Report) -> Result<()> {
+pub(crate) async fn measure(rounds: usize, report: &mut Report) -> Result<()> {
     let vmi = idle_vmi()?;
     let (_directory, file) = file(&vmi)?;
-    let start = || Pod::start(&program()?, &file, &guest(), (Network::Prepared, 1));
+    let plan = planned(&vmi).await?;
     // A freshly linked file's pages count as private dirty.
     nix::unistd::sync();
-    let mut first = start()?;
-    first.event("guest-running")?;
-    let idle = of(&first)?;
-    operate(&first).await?;
-    let busy = of(&first)?;
-    let mut second = start()?;
-    second.event("guest-running")?;
-    let together = sum(&of(&first)?, &of(&second)?);
-    second.end()?;
-    first.end()?;
-    let mut libvirt = Libvirt::start(&planned(&vmi).await?, Cache::Kept)?;
-    libvirt.create()?;
-    let mut peer = Usage::default();
-    for pid in libvirt.pids()? {
-        peer = sum(&peer, &read(pid)?);
+    let (mut idle, mut busy, mut more, mut peer) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let first = started(&file).await?;
+        idle.push(of(&first)?);
+        operate(&first).await?;
+        let alone = of(&first)?;
+        let second = started(&file).await?;
+        let together = sum(&of(&first)?, &of(&second)?);
+        more.push(f64::from(together.pss.saturating_sub(alone.pss)));
+        busy.push(alone);
+        second.end()?;
+        first.end()?;
+        let mut libvirt = Libvirt::start(&plan, Cache::Kept)?;
+        libvirt.create()?;
+        let mut all = Usage::default();
+        for pid in libvirt.pids()? {
+            all = sum(&all, &read(pid)?);
+        }
+        peer.push(all);
+        libvirt.destroy()?;
     }
-    libvirt.destroy()?;
-    for (index, name) in ["PSS", "USS", "anonymous"].into_iter().enumerate() {
-        let one = |usage: &Usage| {
-            let sizes = [usage.pss, usage.uss, usage.anonymous];
-            vec![f64::from(sizes[index])]
-        };
+    type Field = fn(&Usage) -> u32;
+    let fields: [(&str, Field); 3] = [
+        ("PSS", |usage| usage.pss),
+        ("USS", |usage| usage.uss),
+        ("anonymous", |usage| usage.anonymous),
+    ];
+    let each = |usages: &[Usage], field: Field| -> Vec<f64> {
+        usages.iter().map(|usage| f64::from(field(usage))).collect()
+    };
+    for (name, field) in fields {
         report.add(
             format!("memory of all but QEMU: {name}"),
             "KiB",
             &[
-                ("PID 1 and supervisor, idle", one(&idle)),
-                ("after a thousand operations", one(&busy)),
-                ("libvirtd and virtlogd", one(&peer)),
+                ("PID 1 and supervisor, idle", each(&idle, field)),
+                ("after a thousand operations", each(&busy, field)),
+                ("libvirtd and virtlogd", each(&peer, field)),
             ],
         );
     }
-    let more = f64::from(together.pss.saturating_sub(busy.pss));
     report.add(
         "memory of all but QEMU: PSS of one more pod",
         "KiB",
-        &[("second pod of the image", vec![more])],
+        &[("second pod of the image", more)],
     );
+    let threads: Field = |usage| usage.threads;
     report.add(
         "threads of all but QEMU",
         "",
         &[
-            ("PID 1 and supervisor", vec![f64::from(idle.threads)]),
-            ("libvirtd and virtlogd", vec![f64::from(peer.threads)]),
+            ("PID 1 and supervisor", each(&idle, threads)),
+            ("libvirtd and virtlogd", each(&peer, threads)),
         ],
     );
     let size = u32::try_from(std::fs::metadata(program()?)?.len() / 1024)?;
@@ -74,6 +89,14 @@ pub(crate) async fn measure(report: &mut Report) -> Result<()> {
         &[("virt-launcher", vec![f64::from(size)])],
     );
     Ok(())
+}
+
+/// A pod whose guest runs and which has nothing left to do.
+async fn started(vmi: &Utf8Path) -> Result<Pod> {
+    let mut pod = Pod::start(&program()?, vmi, &guest(), (Network::Prepared, 1))?;
+    pod.event("guest-running")?;
+    tokio::time::sleep(SETTLED).await;
+    Ok(pod)
 }
 
 /// Status, pause, unpause and what metrics ask, all by the control socket.
